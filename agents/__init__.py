@@ -1,0 +1,1 @@
+"""Ready-made learning agents, registered through the entry-point group `llmgym.agents`."""

@@ -1,0 +1,128 @@
+"""The contract of a learning agent: what it learns from, its advantages and its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import Protocol
+
+from torch import Tensor
+
+from ..episode import Trajectory
+from ..errors import ConfigError
+from ..sampling import SamplingParams
+from .action_batch import ActionBatch
+
+
+class DataKind(StrEnum):
+    """What an agent learns from."""
+
+    ROLLOUTS = "rollouts"
+    DEMONSTRATIONS = "demonstrations"
+    PAIRS = "pairs"
+
+
+class Need(StrEnum):
+    """What the learner computes for an agent before its advantages, without gradient."""
+
+    OLD_LOGPROBS = "old_logprobs"
+    REF_LOGPROBS = "ref_logprobs"
+    VALUES = "values"
+    ENTROPY = "entropy"
+
+
+class Unit(StrEnum):
+    """What a micro-batch must not split."""
+
+    TOKEN = "token"
+    TRAJECTORY = "trajectory"
+    PAIR = "pair"
+
+
+class Aggregation(Enum):
+    """How losses become one number; every denominator is of the whole batch, never of a micro-batch."""
+
+    TOKEN_MEAN = "token mean"
+    """Sum over action tokens / number of action tokens."""
+    TRAJECTORY_MEAN = "trajectory mean"
+    """Mean over trajectories of the mean over their action tokens."""
+    CONSTANT = "constant"
+    """Sum over action tokens / (trajectories x the longest allowed trajectory)."""
+    PAIR_MEAN = "pair mean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutSpec:
+    """How an online agent wants its rollouts."""
+
+    group_size: int = 1
+    """Trajectories for each task."""
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    epochs: int = 1
+    """Passes over a batch."""
+    minibatches: int = 1
+    """Optimizer steps in each pass."""
+
+    def __post_init__(self) -> None:
+        for name in ("group_size", "epochs", "minibatches"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, but it must be at least 1.")
+
+    @property
+    def is_on_policy(self) -> bool:
+        """True where a batch makes one optimizer step, so that the probability ratio is 1."""
+        return self.epochs == 1 and self.minibatches == 1
+
+
+Group = Sequence[Trajectory]
+"""The trajectories sampled for one task."""
+
+
+@dataclass(frozen=True, eq=False)
+class ModelOutputs:
+    """What the learner's forward pass gives for the action tokens of a micro-batch; all (B, A)."""
+
+    logprobs_BA: Tensor
+    """Log-probability of each action under the current policy, at the sampling temperature."""
+    entropy_BA: Tensor | None = None
+    """Entropy of the distribution before each action, where needed."""
+    values_BA: Tensor | None = None
+    """The critic's estimate before each action, where needed."""
+
+
+class Agent(Protocol):
+    """A learning algorithm: advantages, a loss and what they need.
+
+    The order of one step: collect, `select`, the no-gradient passes for `needs`, KL in the reward if so configured,
+    `advantages`, then epochs of micro-batches: forward, `loss`, shared reduction, backward; then the update.
+    """
+
+    @property
+    def data(self) -> DataKind:
+        """What it learns from."""
+
+    @property
+    def rollout(self) -> RolloutSpec | None:
+        """How it wants its rollouts; None for agents that learn offline."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What the learner computes for it."""
+
+    @property
+    def unit(self) -> Unit:
+        """What a micro-batch must not split."""
+
+    @property
+    def aggregation(self) -> Aggregation:
+        """How its losses become one number."""
+
+    def select(self, groups: Sequence[Group]) -> Sequence[Group]:
+        """The groups, or parts of them, to learn from: dynamic sampling, best of K, pairs."""
+
+    def advantages(self, batch: ActionBatch) -> ActionBatch:
+        """The batch with `advantages_BA` (and `returns_BA`) set."""
+
+    def loss(self, outputs: ModelOutputs, batch: ActionBatch) -> Mapping[str, Tensor]:
+        """Named loss components, each (B, A) for unit TOKEN or (B,) otherwise; they are summed."""

@@ -1,0 +1,48 @@
+"""What a conversation is made of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a conversation."""
+
+    role: Role
+    content: str
+    name: str | None = None
+    """Of a tool message: the tool that answered."""
+    tool_call_id: str | None = None
+    """Of a tool message: the call it answers."""
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A well-formed call of a tool, as the policy wrote it; its arguments are not validated yet."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    id: str
+
+
+@dataclass(frozen=True)
+class MalformedCall:
+    """Text that was meant as a tool call and cannot be read as one."""
+
+    text: str
+    problem: str
+    """What is wrong, in words that the policy can act on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssistantMessage(Message):
+    """One turn of the policy. `content` is its whole text, calls included, without the end token."""
+
+    role: Role = field(default="assistant", init=False)
+    tool_calls: tuple[ToolCall, ...] = ()
+    malformed_calls: tuple[MalformedCall, ...] = ()
+    token_ids: tuple[int, ...] = ()
+    """The sampled ids of the turn, its end token included where there is one."""

@@ -1,0 +1,101 @@
+"""The contract between whatever produces tokens and whatever asks for them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+
+from .params import SamplingParams
+
+
+class FinishReason(StrEnum):
+    """Why a completion is over."""
+
+    STOP = "stop"
+    """A stop token or string was sampled."""
+    LENGTH = "length"
+    """`max_new_tokens` were sampled."""
+    ABORT = "abort"
+    """The request was cancelled."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeptTokens:
+    """The support that top-p or top-k left, for each sampled token.
+
+    Row t of the ragged table is `token_ids[offsets[t]:offsets[t + 1]]`.
+    """
+
+    token_ids: np.ndarray
+    """int32."""
+    offsets: np.ndarray
+    """int64, one more than there are sampled tokens."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Completion:
+    """Sampled tokens; all arrays have one entry a token."""
+
+    token_ids: tuple[int, ...]
+    logprobs: np.ndarray
+    """float32 log-probabilities under the distribution that was sampled from (temperature, top-p, top-k)."""
+    finish_reason: FinishReason
+    weight_version: np.ndarray
+    """int32 version of the weights that sampled each token."""
+    kept_tokens: KeptTokens | None = None
+    """Where top-p or top-k was used."""
+
+
+class WeightSource(Protocol):
+    """The learner's weights, for a sampler to copy. Can be iterated again and again."""
+
+    is_adapter: bool
+    """True: a LoRA adapter; False: the full set of parameters, tied heads under both their names."""
+
+    def shapes(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:
+        """Data type and shape by name, without touching the weights."""
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        """Pairs of name and tensor."""
+
+
+class Session(Protocol):
+    """One episode at one sampler: its cache, place and random stream."""
+
+    async def sample(self, prompt_ids: Sequence[int], params: SamplingParams) -> Completion:
+        """Continue `prompt_ids`, which extends what the session holds, or replaces it.
+
+        Raises:
+            SamplerError: no tokens could be produced.
+        """
+
+    def fork(self) -> "Session":
+        """A second session that holds the same tokens; its random stream is its own."""
+
+
+class Sampler(Protocol):
+    """Produces tokens for many episodes at once."""
+
+    def session(self, *, seed: int) -> AbstractAsyncContextManager[Session]:
+        """A place for one episode. `seed` decides its random stream, whatever else is running."""
+
+    async def update_weights(self, source: WeightSource, *, version: int) -> None:
+        """Take the weights of `source`; later tokens carry `version`."""
+
+    async def pause(self) -> None:
+        """Sample no further token until `resume`."""
+
+    async def resume(self) -> None:
+        """Go on after `pause`."""
+
+    async def sleep(self) -> None:
+        """Give the accelerator's memory back until `wake`."""
+
+    async def wake(self) -> None:
+        """Take the memory again after `sleep`."""
+
+    async def close(self) -> None:
+        """Free everything. Calling it twice is harmless."""

@@ -1,0 +1,44 @@
+"""What a verifier returns."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import ConfigError
+from ..messages import AssistantMessage
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Score:
+    """A reward with its explanation."""
+
+    reward: float
+    is_valid: bool = True
+    """False: our machinery failed, and the reward means nothing."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """Each part of the reward by name, before weighting."""
+    extracted: str | None = None
+    """The answer found in the policy's text."""
+    expected: str | None = None
+    """The reference answer. Never shown before the episode ended."""
+    reason: str = ""
+    """Why the reward is what it is."""
+
+    def __post_init__(self) -> None:
+        if not -float("inf") < self.reward < float("inf"):
+            raise ConfigError(f"A score's reward is {self.reward}, but it must be a finite number.")
+
+    def to_json(self) -> dict[str, Any]:
+        """The score as plain JSON values."""
+        return {
+            "reward": self.reward,
+            "is_valid": self.is_valid,
+            "parts": dict(self.parts),
+            "extracted": self.extracted,
+            "expected": self.expected,
+            "reason": self.reason,
+        }
+
+
+Verifier = Callable[[AssistantMessage, Any], Score | Awaitable[Score]]
+"""A pure check of a policy's message against a task (`llmgym.Task`). Raises `VerifierError` where it fails itself."""
