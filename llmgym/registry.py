@@ -4,6 +4,7 @@ Environments are not here: Gymnasium's registry is their only one.
 """
 
 import difflib
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -15,21 +16,36 @@ from .errors import (
     UnknownSamplerError,
     UnknownSandboxError,
 )
+from .extras import required_by
 
 
 def load_object(path: str) -> Any:
     """Import what "package.module:Name" names.
 
     Raises:
-        RegistrationError: `path` has another form, or the module has no such name.
+        RegistrationError: `path` has another form, or there is no such module or no such name in it.
+        MissingExtraError: the module needs an optional package that is not installed.
     """
-    module, colon, name = path.partition(":")
-    if not colon or not module or not name:
+    module_name, colon, name = path.partition(":")
+    if not colon or not name or not all(part.isidentifier() for part in module_name.split(".")):
         raise RegistrationError(f'{path!r} is not an entry point. Write it as "package.module:Name".')
     try:
-        return getattr(import_module(module), name)
+        with required_by(path):
+            module = import_module(module_name)
+    except ModuleNotFoundError as error:
+        if not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module is there, but something that it imports is not
+        raise RegistrationError(f"There is no module {error.name!r}, which {path!r} asks for.") from error
+    try:
+        return getattr(module, name)
     except AttributeError as error:
-        raise RegistrationError(f"Module {module!r} has no {name!r}, as {path!r} asks for.") from error
+        raise RegistrationError(f"Module {module_name!r} has no {name!r}, which {path!r} asks for.") from error
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """A sentence that helps who asked for `name`: the nearest known name, or all of them."""
+    close = difflib.get_close_matches(name, known := sorted(known), n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(map(repr, known)) or 'none'}."
 
 
 class Registry:
@@ -40,8 +56,7 @@ class Registry:
 
     def __init__(self, kind: str, *, group: str, unknown: type[UnknownNameError]) -> None:
         self.kind, self.group, self._unknown = kind, group, unknown
-        self._entries: dict[str, Any] = {}
-        self._has_read_metadata = False
+        self._entries: dict[str, Any] | None = None
 
     def register(self, name: str, entry: Any) -> None:
         """Register `entry` under `name`. The same one twice is harmless.
@@ -64,9 +79,7 @@ class Registry:
         """
         entries = self._all()
         if name not in entries:
-            close = difflib.get_close_matches(name, entries, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(sorted(entries)) or 'none'}."
-            raise self._unknown(f"No {self.kind} is registered as {name!r}. {hint}")
+            raise self._unknown(f"No {self.kind} is registered as {name!r}. {closest(name, entries)}")
         entry = entries[name]
         return load_object(entry) if isinstance(entry, str) else entry
 
@@ -75,10 +88,8 @@ class Registry:
         return tuple(sorted(self._all()))
 
     def _all(self) -> dict[str, Any]:
-        if not self._has_read_metadata:
-            self._has_read_metadata = True
-            for point in entry_points(group=self.group):
-                self._entries.setdefault(point.name, point.value)
+        if self._entries is None:
+            self._entries = {point.name: point.value for point in entry_points(group=self.group)}
         return self._entries
 
 

@@ -1,12 +1,17 @@
 """Tasks, environments, and the token-exact record of an episode."""
 
+from .episode import Episode, EpisodeSettings
 from .limits import Limits, StopReason
 from .message_env import EnvResponse, InitialMessages, MessageEnv
+from .register import register_announced_envs, register_env
 from .tasks import FiniteTasks, GeneratedTasks, Task, TaskSource, content_key, split_of
+from .token_env import TokenEnv
 from .trajectory import Role, Segment, Trajectory, TurnRecord
 
 __all__ = [
     "EnvResponse",
+    "Episode",
+    "EpisodeSettings",
     "FiniteTasks",
     "GeneratedTasks",
     "InitialMessages",
@@ -17,8 +22,11 @@ __all__ = [
     "StopReason",
     "Task",
     "TaskSource",
+    "TokenEnv",
     "Trajectory",
     "TurnRecord",
     "content_key",
+    "register_announced_envs",
+    "register_env",
     "split_of",
 ]

@@ -66,7 +66,7 @@ class MessageEnv(ABC):
         What the policy does wrong is answered or scored; an error raised here means that our machinery failed.
         """
 
-    def solve(self, task: Task) -> Sequence[str] | None:
+    def solve(self, task: Task) -> Sequence[str] | None:  # noqa: ARG002  for subclasses
         """Reference turns that earn the full reward, without end tokens; None where none is known."""
         return None
 
@@ -74,5 +74,5 @@ class MessageEnv(ABC):
         """An independent copy in the same state, to try several continuations."""
         return copy.deepcopy(self)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  most environments hold nothing
         """Free what the environment holds. Calling it twice is harmless."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,8 +61,10 @@ class TaskSource(ABC):
         """The first `count` tasks with distinct prompts, for an evaluation that is the same every time.
 
         Raises:
-            ConfigError: the source has fewer.
+            ConfigError: `count` is below 1, or the source has fewer.
         """
+        if count < 1:
+            raise ConfigError(f"{count} tasks were asked for. Ask for at least 1.")
         chosen: dict[str, Task] = {}
         limit = self.size if self.size is not None else 20 * count + 1000
         for index in range(limit):
@@ -78,13 +81,24 @@ class TaskSource(ABC):
 
 
 class FiniteTasks(TaskSource):
-    """A fixed list of tasks, keyed by content."""
+    """A fixed list of tasks, keyed by content.
+
+    Raises:
+        DataError: there is none, or one key names two different tasks.
+    """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         if not tasks:
             raise DataError("The split holds no task. Choose another split, or another data set.")
         self._tasks = list(tasks)
-        self._index_of = {task.key: index for index, task in enumerate(self._tasks)}
+        self._index_of: dict[str, int] = {}
+        for index, task in enumerate(self._tasks):
+            known = self._tasks[self._index_of.setdefault(task.key, index)]
+            if (known.prompt, known.answer) != (task.prompt, task.answer):
+                raise DataError(
+                    f"The key {task.key!r} names two tasks, {known.prompt[:60]!r} and {task.prompt[:60]!r}. "
+                    "Give every task a key of its own, for example content_key(prompt, answer)."
+                )
         self.size: int = len(self._tasks)
 
     def __len__(self) -> int:
@@ -119,6 +133,8 @@ class GeneratedTasks(TaskSource):
     def __init__(self, make: Callable[[np.random.Generator], Task], *, split: str, seed: int = 0) -> None:
         if split not in ("train", "test"):
             raise ConfigError(f'split is {split!r}, but generated tasks have the splits "train" and "test".')
+        if seed < 0:
+            raise ConfigError(f"seed is {seed}, but the seed of generated tasks must be 0 or above.")
         self._make, self.split, self.seed = make, split, seed
 
     def __getitem__(self, index: int) -> Task:
@@ -127,17 +143,15 @@ class GeneratedTasks(TaskSource):
         for _ in range(1000):
             task = self._make(rng)
             if split_of(task.prompt) == self.split:
-                return Task(
-                    key=f"{self.seed}.{index}", prompt=task.prompt, answer=task.answer, metadata=task.metadata
-                )
+                return Task(key=f"{self.seed}.{index}", prompt=task.prompt, answer=task.answer, metadata=task.metadata)
         raise DataError(
             f"The generator made 1,000 tasks and none fell into the split {self.split!r}. It makes too few "
             "distinct prompts; list them in FiniteTasks instead."
         )
 
     def get(self, key: str) -> Task:
-        seed, dot, index = key.partition(".")
-        if not dot or not index.isdecimal() or seed != str(self.seed):
+        seed, _, index = key.partition(".")
+        if seed != str(self.seed) or not re.fullmatch(r"0|[1-9][0-9]{0,18}", index):
             raise UnknownTaskError(
                 f'{key!r} is not a key of generated tasks. A key is "SEED.INDEX", here "{self.seed}.INDEX".'
             )

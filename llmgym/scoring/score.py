@@ -8,7 +8,7 @@ from ..errors import ConfigError
 from ..messages import AssistantMessage
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Score:
     """A reward with its explanation."""
 

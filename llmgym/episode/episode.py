@@ -1,0 +1,409 @@
+"""One episode, token by token: the single place where turns open, close and end.
+
+The token view, the turn view and the collector all drive this object, so their tokens, masks, rewards and endings
+cannot differ. It samples nothing and waits for nothing:
+
+    episode.begin(task, rng)
+    while not episode.is_over:
+        if episode.feed(ids):                           # True: the turn is closed
+            with episode.guarding():                    # an error in here is not the policy's
+                response = await episode.ask()          # the environment answers
+            episode.apply(response)
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import (
+    ConfigError,
+    EnvironmentFailure,
+    InvalidAction,
+    LLMGymError,
+    PromptTooLong,
+    ResetNeeded,
+    VerifierError,
+)
+from ..messages import AssistantMessage, Chat, Message, ToolCallParser
+from ..scoring import Score
+from .limits import Limits, StopReason
+from .message_env import EnvResponse, MessageEnv
+from .tasks import Task
+from .trajectory import Segment, Trajectory, TurnRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeSettings:
+    """How turns are read and when they end; the same for every episode of an environment."""
+
+    limits: Limits
+    tool_format: str = "tag"
+    """Form of tool calls: "tag" or "hermes"."""
+    malformed_call: str = "answer"
+    """What follows a call that cannot be read: the environment's "answer", or the "end" of the episode."""
+    stop_strings: tuple[str, ...] = ()
+    """Texts that close a turn beside the end token."""
+
+    def __post_init__(self) -> None:
+        if self.malformed_call not in ("answer", "end"):
+            raise ConfigError(f'malformed_call is {self.malformed_call!r}, but it must be "answer" or "end".')
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A turn's place and what is known of it."""
+
+    segment_index: int
+    start: int
+    stop: int = 0
+    """0 while the turn is open."""
+    logprobs: list[float] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
+    message: AssistantMessage | None = None
+    score: Score | None = None
+    asked_at: float = 0.0
+    seconds: float = 0.0
+
+
+class Episode:
+    """The state of one running episode.
+
+    Args:
+        env: told what the policy wrote, in messages.
+        chat: writes messages as ids.
+        settings: budgets and the form of calls.
+        clock: seconds; for the time limit alone.
+    """
+
+    def __init__(
+        self,
+        env: MessageEnv,
+        chat: Chat,
+        settings: EpisodeSettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.env, self.chat, self.settings = env, chat, settings
+        self._clock = clock
+        self._schemas = [tool.schema for tool in env.tools]
+        self._parser = ToolCallParser(settings.tool_format, self._schemas)
+        self.stop_reason: StopReason | None = StopReason.ABORTED
+        self._turns: list[_Turn] = []
+        self.terminated = self.truncated = False
+        self.is_valid = True
+        self._segments: list[list[int]] = []
+
+    # -- beginning ---------------------------------------------------------------------------------------------
+
+    def begin(self, task: Task, rng: np.random.Generator) -> None:
+        """Start `task`; all its randomness comes from `rng`.
+
+        Raises:
+            PromptTooLong: the first prompt leaves no room for an answer.
+            EnvironmentFailure: the environment could not begin.
+        """
+        self.task, self._segments, self._turns = task, [], []
+        with self.guarding():
+            initial = self.env.reset(task, rng)
+        self.messages: list[Message] = list(initial.messages)
+        self.new_messages: tuple[Message, ...] = tuple(initial.messages)
+        self._prefill = initial.prefill
+        prompt = self.chat.render(self.messages, tools=self._schemas, prefill=initial.prefill)
+        if len(prompt) >= self.settings.limits.context_tokens:
+            raise PromptTooLong(
+                f"The prompt of task {task.key!r} has {len(prompt)} tokens, but the context holds "
+                f"{self.settings.limits.context_tokens} and must leave room for an answer. "
+                "Raise Limits.context_tokens or shorten the prompt."
+            )
+        self._segments, self._turns = [prompt], []
+        self._num_closed = 0
+        self._began_at = self._clock()
+        self.stop_reason = None
+        self.terminated = self.truncated = False
+        self.is_valid = True
+        self._open_turn()
+
+    # -- what can be asked -------------------------------------------------------------------------------------
+
+    @property
+    def is_over(self) -> bool:
+        """True where no further token can be fed."""
+        return self.stop_reason is not None
+
+    @property
+    def is_waiting(self) -> bool:
+        """True where a turn is closed and the environment has not answered."""
+        return bool(self._segments) and self.stop_reason is None and self._turns[-1].message is not None
+
+    @property
+    def ids(self) -> list[int]:
+        """The current segment: what the model is prompted with. Not a copy."""
+        return self._segments[-1]
+
+    @property
+    def turn_end(self) -> int:
+        """The length of the segment at which the open turn is cut; 0 where no turn is open."""
+        return 0 if self.is_over or self.is_waiting else self._turn_end
+
+    @property
+    def room(self) -> int:
+        """How many tokens the open turn may still take."""
+        return max(0, self.turn_end - len(self.ids)) if self._segments else 0
+
+    @property
+    def num_turns(self) -> int:
+        """Turns that were begun."""
+        return len(self._turns)
+
+    @property
+    def num_segments(self) -> int:
+        """Segments that were begun."""
+        return len(self._segments)
+
+    @property
+    def last_score(self) -> Score | None:
+        """The score of the newest turn."""
+        return self._turns[-1].score
+
+    # -- the policy's tokens -----------------------------------------------------------------------------------
+
+    def feed(self, ids: Sequence[int], *, logprobs: Sequence[float] = (), versions: Sequence[int] = ()) -> bool:
+        """Append sampled ids to the open turn.
+
+        Args:
+            ids: at most `room`; the end token only in the last place.
+            logprobs: their log-probabilities, where known.
+            versions: the weight versions that sampled them, where known.
+
+        Returns:
+            True where the turn is closed, so that the environment must be asked.
+
+        Raises:
+            ResetNeeded: the episode is over or was never begun.
+            InvalidAction: the ids are too many, go on after the turn's end, or are no ids.
+        """
+        if self.is_waiting:
+            raise ResetNeeded("The turn is closed and waits for the environment's answer.")
+        if self.is_over:
+            begun = f"The episode is over ({self.stop_reason})" if self._segments else "No episode was begun"
+            raise ResetNeeded(f"{begun}; call reset() before the next step.")
+        self._require_ids(ids)
+        closes_at = self._closing_index(ids)
+        if closes_at is not None and closes_at + 1 < len(ids):
+            raise InvalidAction(
+                f"{len(ids) - closes_at - 1} ids follow the end of the turn at place {closes_at}. "
+                "End the action at the end token or stop string."
+            )
+        turn = self._turns[-1]
+        self.ids.extend(ids)
+        turn.logprobs += map(float, logprobs)
+        turn.versions += map(int, versions)
+        if closes_at is not None:
+            return self._close_turn()
+        if len(self.ids) >= self._turn_end:
+            self._cut_turn()
+        return False
+
+    def _require_ids(self, ids: Sequence[int]) -> None:
+        if not ids:
+            raise InvalidAction("The action holds no id. A turn has at least one, its end token.")
+        if len(ids) > self.room:
+            raise InvalidAction(
+                f"The action has {len(ids)} ids, but only {self.room} fit the turn's budgets. "
+                'info["max_new_tokens"] says how many before each turn.'
+            )
+        width = self.chat.tokenizer.vocab_size
+        if min(ids) < 0 or max(ids) >= width:
+            wrong = next(token for token in ids if not 0 <= token < width)
+            raise InvalidAction(f"{wrong} is not a token id; ids are 0 to {width - 1}.")
+
+    def _closing_index(self, ids: Sequence[int]) -> int | None:
+        """The place in `ids` where the turn closes, by the end token or the first stop string."""
+        eos_id = self.chat.tokenizer.eos_id
+        eos_at = ids.index(eos_id) if eos_id in ids else None
+        if not self.settings.stop_strings:
+            return eos_at
+        turn = self.ids[self._turns[-1].start :]
+        for index in range(len(ids) if eos_at is None else eos_at):
+            if self._text([*turn, *ids[: index + 1]]).endswith(self.settings.stop_strings):
+                return index
+        return eos_at
+
+    def _text(self, turn_ids: Sequence[int]) -> str:
+        prefill = self._prefill if len(self._turns) == 1 else ""
+        return prefill + self.chat.tokenizer.decode(turn_ids)
+
+    def _stop_turn(self) -> tuple[_Turn, list[int]]:
+        turn = self._turns[-1]
+        turn.stop = len(self.ids)
+        self._num_closed += turn.stop - turn.start
+        return turn, self.ids[turn.start :]
+
+    def _close_turn(self) -> bool:
+        turn, ids = self._stop_turn()
+        turn.message, turn.asked_at = self._parser.parse(self._text(ids), ids), self._clock()
+        self.messages.append(turn.message)
+        if turn.message.malformed_calls and self.settings.malformed_call == "end":
+            problem = turn.message.malformed_calls[0].problem
+            turn.score = Score(reward=0.0, reason=f"a tool call cannot be read: {problem}")
+            self.new_messages = ()
+            self._end(StopReason.PARSE_FAILURE, terminated=True)
+            return False
+        return True
+
+    def _cut_turn(self) -> None:
+        """A token budget ended the turn: it is kept, but neither read nor scored."""
+        turn, ids = self._stop_turn()
+        turn.message = AssistantMessage(content=self._text(ids), token_ids=tuple(ids))
+        self.new_messages = ()
+        is_token_budget = len(ids) >= self.settings.limits.turn_tokens or self._is_spent
+        self._end(StopReason.TOKEN_BUDGET if is_token_budget else StopReason.CONTEXT_FULL)
+
+    @property
+    def _is_spent(self) -> bool:
+        return self._num_closed >= self.settings.limits.episode_tokens
+
+    # -- the environment's answer ------------------------------------------------------------------------------
+
+    def ask(self) -> EnvResponse | Awaitable[EnvResponse]:
+        """What the environment answers to the closed turn; await it where it is awaitable."""
+        message = self._turns[-1].message
+        assert message is not None, "ask() follows a feed() that returned True"
+        return self.env.step(message)
+
+    @contextmanager
+    def guarding(self) -> Iterator[None]:
+        """What goes wrong in here is not the policy's doing: the episode is over and not valid.
+
+        Raises:
+            EnvironmentFailure: in place of any error that is not llmgym's own.
+        """
+        try:
+            yield
+        except LLMGymError:
+            self.fail()
+            raise
+        except Exception as error:  # an environment may raise anything: name the boundary, never score it
+            self.fail()
+            name, doing = type(self.env).__name__, "answered a turn of" if self._turns else "began"
+            raise EnvironmentFailure(f"{name} raised {error!r} while it {doing} task {self.task.key!r}.") from error
+
+    def apply(self, response: EnvResponse) -> None:
+        """Take the environment's answer: score the turn, then end the episode or open the next turn.
+
+        Raises:
+            VerifierError: the score says that our machinery failed; the episode is over and not valid.
+        """
+        turn = self._turns[-1]
+        turn.score, turn.seconds = response.score, self._clock() - turn.asked_at
+        self.new_messages = response.messages
+        if response.score is not None and not response.score.is_valid:
+            self.fail()
+            reason = response.score.reason or "no reason given"
+            raise VerifierError(f"Task {self.task.key!r} could not be scored: {reason}.")
+        self.messages += response.messages
+        if response.terminated:
+            self._end(StopReason.ANSWERED, terminated=True)
+        elif len(self._turns) >= self.settings.limits.turns:
+            self._end(StopReason.TURN_BUDGET)
+        elif self._is_spent:
+            self._end(StopReason.TOKEN_BUDGET)
+        elif not self._append_answer(response.messages):
+            self._end(StopReason.CONTEXT_FULL)
+        elif self._is_late:
+            self._end(StopReason.TIME_LIMIT)
+        else:
+            self._open_turn()
+
+    @property
+    def _is_late(self) -> bool:
+        seconds = self.settings.limits.seconds
+        return seconds is not None and self._clock() - self._began_at >= seconds
+
+    def fail(self) -> None:
+        """Our machinery failed: the episode is over and not valid."""
+        self.is_valid = False
+        self._end(StopReason.ENV_ERROR)
+
+    def _append_answer(self, messages: tuple[Message, ...]) -> bool:
+        """Append the answer's ids, or begin a new segment; False where there is no room for them."""
+        history = self.messages[: len(self.messages) - len(messages)]
+        suffix = self.chat.extend(self.ids, messages, history=history, tools=self._schemas)
+        room = self.settings.limits.context_tokens - 1
+        if suffix is not None:
+            if len(self.ids) + len(suffix) > room:
+                return False
+            self.ids.extend(suffix)
+            return True
+        whole = self.chat.render(self.messages, tools=self._schemas)
+        if len(whole) > room:
+            return False
+        self._segments.append(whole)
+        return True
+
+    def _open_turn(self) -> None:
+        limits, length = self.settings.limits, len(self.ids)
+        self._turns.append(_Turn(segment_index=len(self._segments) - 1, start=length))
+        self._turn_end = length + min(
+            limits.turn_tokens, limits.episode_tokens - self._num_closed, limits.context_tokens - length
+        )
+
+    def _end(self, reason: StopReason, *, terminated: bool = False) -> None:
+        self.stop_reason = reason
+        self.terminated, self.truncated = terminated, not terminated
+
+    # -- the record --------------------------------------------------------------------------------------------
+
+    def trajectory(self, *, metadata: Mapping[str, Any] | None = None, **identity: Any) -> Trajectory:
+        """The episode so far; one that is still open counts as aborted.
+
+        Args:
+            metadata: kept with it.
+            identity: further fields of `Trajectory`, such as env_id, seed and group_id.
+        """
+        if not self.is_over and not self.is_waiting:
+            self._turns[-1].stop = len(self.ids)
+        turns = [turn for turn in self._turns if turn.stop > turn.start]
+        records = tuple(
+            TurnRecord(
+                turn.segment_index,
+                turn.start,
+                turn.stop,
+                turn.message or AssistantMessage(content=self._text(self.ids[turn.start :])),
+                turn.score,
+                turn.seconds,
+            )
+            for turn in turns
+        )
+        return Trajectory(
+            segments=tuple(self._segment(index, turns) for index in range(len(self._segments))),
+            turns=records,
+            reward=sum(record.reward for record in records),
+            terminated=self.terminated,
+            truncated=self.truncated,
+            stop_reason=self.stop_reason or StopReason.ABORTED,
+            is_valid=self.is_valid,
+            task_key=self.task.key,
+            metadata=dict(metadata or {}),
+            **identity,
+        )
+
+    def _segment(self, index: int, turns: list[_Turn]) -> Segment:
+        ids = np.array(self._segments[index], dtype=np.int32)
+        mask = np.zeros(len(ids), dtype=bool)
+        logprobs = np.zeros(len(ids), dtype=np.float32)
+        versions = np.full(len(ids), -1, dtype=np.int32)
+        own = [turn for turn in turns if turn.segment_index == index]
+        is_sampled = bool(own) and all(
+            turn.stop - turn.start == len(turn.logprobs) == len(turn.versions) for turn in own
+        )
+        for turn in own:
+            mask[turn.start : turn.stop] = True
+            if is_sampled:
+                logprobs[turn.start : turn.stop] = turn.logprobs
+                versions[turn.start : turn.stop] = turn.versions
+        return Segment(ids, mask, logprobs if is_sampled else None, versions if is_sampled else None)

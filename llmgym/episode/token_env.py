@@ -1,0 +1,330 @@
+"""The Gymnasium side: one episode in three views, as tokens, turns or text."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import operator
+import threading
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from functools import cache
+from typing import Any, ClassVar, SupportsIndex, TypeVar, cast
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.utils import seeding
+
+from ..errors import ConfigError, InvalidAction
+from ..messages import Message, chat_for, load_tokenizer
+from ..messages.spaces import Tokens, UnicodeText
+from .episode import Episode, EpisodeSettings
+from .limits import Limits
+from .message_env import EnvResponse, MessageEnv
+from .tasks import TaskSource
+from .trajectory import Trajectory
+
+T = TypeVar("T")
+
+VIEWS = ("token", "turn", "text")
+OBSERVATIONS = ("full", "last")
+MAX_TEXT = 1_000_000
+"""Characters of an observation in the text view."""
+
+
+class TokenEnv(gym.Env[Any, Any]):
+    """A `MessageEnv` as a Gymnasium environment with token, turn or text actions.
+
+    Args:
+        env: the task, told in messages.
+        view: what an action is: one "token", the ids of one "turn", or its "text".
+        observation: "full", the ids of the current segment and their number, or "last", the newest id.
+        tokenizer: "bytes", a folder or hub id, or an object; see `llmgym.messages.load_tokenizer`.
+        limits: budgets, whole or in part as a mapping; the rest are the environment's own.
+        split: where `reset` draws tasks from, unless its options name another split.
+        tool_format: form of tool calls, "tag" or "hermes".
+        malformed_call: what follows an unreadable call, "answer" or "end".
+        stop_strings: texts that close a turn beside the end token.
+        chat_template_kwargs: passed to the tokenizer's chat template.
+        render_mode: "ansi" renders the conversation as text.
+
+    Raises:
+        ConfigError: a keyword has a value that does not exist.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 1}  # type: ignore[misc]
+
+    def __init__(
+        self,
+        env: MessageEnv,
+        *,
+        view: str = "token",
+        observation: str = "full",
+        tokenizer: Any = "bytes",
+        limits: Limits | Mapping[str, Any] | None = None,
+        split: str = "train",
+        tool_format: str = "tag",
+        malformed_call: str = "answer",
+        stop_strings: Iterable[str] = (),
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        _require_one_of("view", view, VIEWS)
+        _require_one_of("observation", observation, OBSERVATIONS)
+        self.message_env, self.view, self.split, self.render_mode = env, view, split, render_mode
+        self.tokenizer = load_tokenizer(tokenizer)
+        self.limits = merge_limits(env.default_limits, limits)
+        settings = EpisodeSettings(
+            limits=self.limits,
+            tool_format=tool_format,
+            malformed_call=malformed_call,
+            stop_strings=tuple(stop_strings),
+        )
+        self.episode = Episode(env, chat_for(self.tokenizer, chat_template_kwargs), settings)
+        self._sources: dict[str, TaskSource] = {}
+        self._seed = 0
+
+        width, context = self.tokenizer.vocab_size, self.limits.context_tokens
+        self._buffer = np.full(context, self.tokenizer.pad_id, dtype=np.int32) if observation == "full" else None
+        if view == "token":
+            self.action_space = spaces.Discrete(width)
+        elif view == "turn":
+            self.action_space = Tokens(width, self.limits.turn_tokens, end_id=self.tokenizer.eos_id)
+        else:
+            self.action_space = UnicodeText(MAX_TEXT)
+        if view == "text":
+            self.observation_space = UnicodeText(MAX_TEXT)
+        elif observation == "last":
+            self.observation_space = spaces.Discrete(width)
+        else:
+            ids = spaces.Box(0, width - 1, shape=(context,), dtype=np.int32)
+            self.observation_space = spaces.Dict({"ids": ids, "length": spaces.Discrete(context + 1)})
+        # What the hot path of a token step looks at.
+        self._ids: list[int] = []
+        self._turn_end = 0
+        self._width, self._eos_id = width, self.tokenizer.eos_id
+        self._takes_plain_tokens = view == "token" and not settings.stop_strings
+
+    # -- Gymnasium ---------------------------------------------------------------------------------------------
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin a task, drawn from `np_random` or named in the options.
+
+        Args:
+            seed: as Gymnasium's.
+            options: "task", the key of the task to begin, and "split", where it is looked up or drawn from.
+
+        Raises:
+            ConfigError: an option that does not exist.
+            UnknownTaskError: no task of the split has the key.
+        """
+        super().reset(seed=seed)
+        options = options or {}
+        for name in options:
+            _require_one_of("The reset option", name, ("task", "split"))
+        self._seed = seed if seed is not None else 0
+        task_rng, noise_rng = episode_rngs(self.np_random)
+        source = self._source(options.get("split", self.split))
+        key = options.get("task")
+        self.episode.begin(source.draw(task_rng) if key is None else source.get(key), noise_rng)
+        self._resume_hot_path()
+        ids = self.episode.ids
+        info = {
+            "task": self.episode.task.key,
+            "new_ids": tuple(ids),
+            "new_mask": (False,) * len(ids),
+            "max_new_tokens": self.episode.room,
+        }
+        return self._observe(), info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Append one token, the ids of a turn, or a turn's text with its end token.
+
+        Returns:
+            Observation, the reward of the turn that the action closed, or 0; `terminated`: the task ended;
+            `truncated`: a budget ended; and `info` with what is known: new ids with their mask, `max_new_tokens`,
+            `score`, `stop_reason`.
+
+        Raises:
+            ResetNeeded: the episode is over, or `reset` was never called.
+            InvalidAction: the action is outside the action space or does not fit the turn.
+            InfrastructureError: our machinery failed. An infrastructure fault is not a wrong answer.
+        """
+        ids = self._ids
+        if (
+            self._takes_plain_tokens
+            and type(action) is int
+            and 0 <= action < self._width
+            and action != self._eos_id
+            and len(ids) + 1 < self._turn_end
+        ):
+            # An ordinary token inside a turn: nothing but the ids changes.
+            if self._buffer is None:
+                ids.append(action)
+                return action, 0.0, False, False, {}
+            self._buffer[len(ids)] = action
+            ids.append(action)
+            return {"ids": self._buffer.copy(), "length": len(ids)}, 0.0, False, False, {}
+        return self._step_turn(self._ids_of(action))
+
+    def _step_turn(self, new_ids: list[int]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        episode = self.episode
+        num_segments, num_ids = episode.num_segments, len(self._ids)
+        score = None
+        if episode.feed(new_ids):
+            with episode.guarding():
+                response = _resolved(episode.ask())
+            episode.apply(response)
+            score = episode.last_score
+        elif episode.is_over:
+            score = episode.last_score
+        self._resume_hot_path()
+
+        num_old = num_ids if episode.num_segments == num_segments else 0
+        num_sampled = len(new_ids) if num_old else 0
+        new = tuple(episode.ids[num_old:])
+        info: dict[str, Any] = {
+            "new_ids": new,
+            "new_mask": (True,) * num_sampled + (False,) * (len(new) - num_sampled),
+            "max_new_tokens": episode.room,
+        }
+        if score is not None:
+            info["score"] = score
+        if episode.stop_reason is not None:
+            info["stop_reason"] = episode.stop_reason
+        reward = float(score.reward) if score is not None else 0.0
+        return self._observe(), reward, episode.terminated, episode.truncated, info
+
+    def render(self) -> str | None:
+        """The conversation so far as text."""
+        if self.render_mode is None:
+            return None
+        return "\n".join(f"{message.role}: {message.content}" for message in self.episode.messages)
+
+    def close(self) -> None:
+        """Close the environment behind; harmless when called twice."""
+        self.message_env.close()
+
+    def trajectory(self, **identity: Any) -> Trajectory:
+        """The current episode as it would be stored; one that is still open counts as aborted."""
+        env_id = self.spec.id if self.spec is not None else ""
+        return self.episode.trajectory(env_id=env_id, seed=self._seed, **identity)
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _source(self, split: str) -> TaskSource:
+        if split not in self._sources:
+            self._sources[split] = self.message_env.tasks(split)
+        return self._sources[split]
+
+    def _resume_hot_path(self) -> None:
+        self._ids, self._turn_end = self.episode.ids, self.episode.turn_end
+        if self._buffer is not None:
+            self._buffer[:] = self.tokenizer.pad_id
+            self._buffer[: len(self._ids)] = self._ids
+
+    def _observe(self) -> Any:
+        if self.view == "text":
+            return text_of(self.episode.new_messages)
+        if self._buffer is None:
+            return self._ids[-1]
+        return {"ids": self._buffer.copy(), "length": len(self._ids)}
+
+    def _ids_of(self, action: Any) -> list[int]:
+        """The ids that an action of this view means."""
+        try:
+            if self.view == "token":
+                return [operator.index(cast(SupportsIndex, action))]
+            if self.view == "turn":
+                return [operator.index(token) for token in action]
+        except TypeError as error:
+            wanted = "one token id" if self.view == "token" else "a sequence of token ids"
+            given = f"{action!r:.100} of type {type(action).__name__}"
+            raise InvalidAction(f"The action is {given}, but the {self.view} view takes {wanted}.") from error
+        if not isinstance(action, str):
+            raise InvalidAction(f"The action is of type {type(action).__name__}, but the text view takes a str.")
+        # As a policy would be, a text that is too long is cut by the budget.
+        ids = [*self.tokenizer.encode(action), self.tokenizer.eos_id]
+        return ids[: self.episode.room] or ids
+
+
+def make_env(env: Any, **kwargs: Any) -> TokenEnv:
+    """Gymnasium's entry point: makes the `MessageEnv` and the `TokenEnv` around it.
+
+    Args:
+        env: a `MessageEnv` class, or "package.module:Name" of one.
+        kwargs: keywords of `TokenEnv`; all others go to the environment's class.
+
+    Raises:
+        ConfigError: neither takes one of the keywords.
+    """
+    from ..registry import load_object
+
+    make = load_object(env) if isinstance(env, str) else env
+    own = {name: kwargs.pop(name) for name in _keywords(TokenEnv) if name in kwargs}
+    known = _keywords(make)
+    if known is not None:
+        for name in kwargs:
+            _require_one_of("A keyword of the environment", name, (*known, *_keywords(TokenEnv)))
+    return TokenEnv(make(**kwargs), **own)
+
+
+@cache
+def _keywords(make: Any) -> tuple[str, ...]:
+    parameters = inspect.signature(make).parameters.values()
+    return tuple(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name != "env")
+
+
+def merge_limits(default: Limits, changes: Limits | Mapping[str, Any] | None) -> Limits:
+    """`default` with the changed budgets in its place.
+
+    Raises:
+        ConfigError: a budget that does not exist.
+    """
+    if isinstance(changes, Limits):
+        return changes
+    for name in changes or ():
+        _require_one_of("A limit", name, [field.name for field in fields(Limits)])
+    return Limits(**(asdict(default) | dict(changes or {})))
+
+
+def episode_rngs(np_random: np.random.Generator) -> tuple[np.random.Generator, np.random.Generator]:
+    """Two independent generators for an episode: one chooses the task, one is the environment's own."""
+    task_seed, noise_seed = np_random.integers(2**63, size=2)
+    return np.random.default_rng(task_seed), np.random.default_rng(noise_seed)
+
+
+def noise_rng(seed: int) -> np.random.Generator:
+    """The environment's own generator of the episode that `reset(seed=seed)` begins."""
+    return episode_rngs(seeding.np_random(seed)[0])[1]
+
+
+def text_of(messages: Sequence[Message]) -> str:
+    """Messages as the text view shows them."""
+    return "\n\n".join(message.content for message in messages)[:MAX_TEXT]
+
+
+def _require_one_of(what: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        from ..registry import closest
+
+        raise ConfigError(f"{what} is {value!r}, which does not exist. {closest(value, known)}")
+
+
+def _resolved(response: EnvResponse | Awaitable[EnvResponse]) -> EnvResponse:
+    """The response itself; an awaitable one is awaited on a loop of its own, also under a running one."""
+    if not inspect.isawaitable(response):
+        return response
+    return asyncio.run_coroutine_threadsafe(_awaited(response), _event_loop()).result()
+
+
+async def _awaited(value: Awaitable[T]) -> T:
+    return await value
+
+
+@cache
+def _event_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="llmgym-async-steps", daemon=True).start()
+    return loop

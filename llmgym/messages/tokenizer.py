@@ -1,0 +1,113 @@
+"""What an episode needs of a tokenizer, and the built-in one: bytes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from ..errors import ConfigError, TokenizerError
+from ..extras import require
+from .message import Role
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Text to ids and back. Control tokens end turns and open messages; text never becomes one."""
+
+    @property
+    def vocab_size(self) -> int:
+        """V: the width of the model's logits, padding ids included."""
+
+    @property
+    def eos_id(self) -> int:
+        """The end-of-turn token."""
+
+    @property
+    def pad_id(self) -> int:
+        """Fills arrays; never sampled."""
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of plain text; control-token text in it stays text."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids; control tokens and padding ids are nothing, broken characters U+FFFD."""
+
+
+@runtime_checkable
+class RoleTokenizer(Tokenizer, Protocol):
+    """A tokenizer whose messages are: the ids that open the role, the content, the end token."""
+
+    def header(self, role: Role) -> Sequence[int]:
+        """The control tokens that open a message of this role."""
+
+
+@runtime_checkable
+class TemplateTokenizer(Tokenizer, Protocol):
+    """A tokenizer that writes conversations by a chat template."""
+
+    @property
+    def end_text(self) -> str:
+        """The end token as the template writes it."""
+
+    def apply_template(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:
+        """The conversation as the chat template writes it."""
+
+    def protect(self, text: str) -> str:
+        """`text` with control-token text made unreadable as such."""
+
+    def encode_protected(self, text: str) -> list[int]:
+        """The ids of a template's text: its own control tokens are control tokens, protected text is plain."""
+
+
+class ByteTokenizer:
+    """One id a byte of UTF-8, then the control tokens. Nothing to download.
+
+    Args:
+        vocab_size: V, at least 262; more gives padding ids, which decode to nothing.
+    """
+
+    pad_id = 256
+    eos_id = 257
+    _HEADERS: Mapping[Role, tuple[int]] = {"system": (258,), "user": (259,), "assistant": (260,), "tool": (261,)}
+
+    def __init__(self, vocab_size: int = 264) -> None:
+        if vocab_size < 262:
+            raise ConfigError(f"vocab_size is {vocab_size}, but 256 bytes and 6 control tokens need at least 262.")
+        self.vocab_size = vocab_size
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode("utf-8", "replace"))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return bytes(token for token in ids if token < 256).decode("utf-8", "replace")
+
+    def header(self, role: Role) -> Sequence[int]:
+        return self._HEADERS[role]
+
+    def __repr__(self) -> str:
+        return f"ByteTokenizer(vocab_size={self.vocab_size})"
+
+
+def load_tokenizer(tokenizer: Any) -> Tokenizer:
+    """The tokenizer that is meant.
+
+    Args:
+        tokenizer: "bytes", a folder or hub id that transformers can load, a transformers tokenizer, or any
+            object with the members of `Tokenizer`.
+
+    Raises:
+        TokenizerError: it cannot be loaded, or lacks an end token or a way to write messages.
+        MissingExtraError: transformers is needed and not installed.
+    """
+    if tokenizer == "bytes":
+        return ByteTokenizer()
+    if isinstance(tokenizer, Tokenizer):
+        return tokenizer
+    if isinstance(tokenizer, (str, Path)) or hasattr(tokenizer, "apply_chat_template"):
+        require("transformers", extra="train", purpose=f"The tokenizer {str(tokenizer)[:80]!r}")
+        from .hf_tokenizer import HFTokenizer
+
+        return HFTokenizer.load(tokenizer)
+    raise TokenizerError(
+        f"{type(tokenizer).__name__} is not a tokenizer. Pass 'bytes', a folder or hub id, a transformers "
+        f"tokenizer, or an object with vocab_size, eos_id, pad_id, encode and decode."
+    )
