@@ -89,7 +89,14 @@ class Registry:
 
     def _all(self) -> dict[str, Any]:
         if self._entries is None:
-            self._entries = {point.name: point.value for point in entry_points(group=self.group)}
+            entries: dict[str, Any] = {}
+            for point in entry_points(group=self.group):
+                if entries.setdefault(point.name, point.value) != point.value:
+                    raise RegistrationError(
+                        f"Two installed packages announce the {self.kind} {point.name!r}: {entries[point.name]!r} "
+                        f"and {point.value!r}. Uninstall one of them."
+                    )
+            self._entries = entries
         return self._entries
 
 

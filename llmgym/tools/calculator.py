@@ -102,7 +102,7 @@ class _Parser:
             elif operator == "/":
                 value = _bounded(value / right)
             else:
-                value = Fraction(value // right) if operator == "//" else value % right
+                value = _bounded(Fraction(value // right) if operator == "//" else value % right)
         return value
 
     def _signed(self) -> Fraction:

@@ -68,7 +68,7 @@ class Tool(ABC):
                 return f"{self.name} needs the argument {name!r}"
         for name, value in arguments.items():
             if name not in properties:
-                return f"{self.name} has no argument {name!r}; it takes {', '.join(properties)}"
+                return f"{self.name} has no argument {name!r}; it takes {', '.join(properties) or 'none'}"
             kind = properties[name].get("type")
             fits = isinstance(value, _JSON_TYPES.get(kind, (object,)))
             if not fits or (isinstance(value, bool) and kind in ("integer", "number")):
