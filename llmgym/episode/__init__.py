@@ -6,6 +6,7 @@ from .message_env import EnvResponse, InitialMessages, MessageEnv
 from .register import register_announced_envs, register_env
 from .tasks import FiniteTasks, GeneratedTasks, Task, TaskSource, content_key, split_of
 from .token_env import TokenEnv
+from .tool_env import ToolEnv
 from .trajectory import Role, Segment, Trajectory, TurnRecord
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Task",
     "TaskSource",
     "TokenEnv",
+    "ToolEnv",
     "Trajectory",
     "TurnRecord",
     "content_key",
