@@ -30,7 +30,7 @@ class GuessNumberEnv(MessageEnv):
         ConfigError: `upper` is below 3.
     """
 
-    default_limits = Limits(turns=16, turn_tokens=8, episode_tokens=128, context_tokens=512)
+    default_limits = Limits(turns=16, turn_tokens=16, episode_tokens=256, context_tokens=512)
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class GuessNumberEnv(MessageEnv):
 
     def solve(self, task: Task) -> Sequence[str]:
         secret, low, high = (task.metadata[name] for name in ("secret", "low", "high"))
-        guesses = []
+        guesses: list[int] = []
         while not guesses or guesses[-1] != secret:
             guess = (low + high) // 2
             guesses.append(guess)

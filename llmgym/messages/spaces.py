@@ -200,7 +200,11 @@ def _flatten_tokens(space: Tokens, x: Any) -> np.ndarray:  # type: ignore[misc]
 
 @flatten.register(UnicodeText)
 def _flatten_text(space: UnicodeText, x: str) -> np.ndarray:  # type: ignore[misc]
-    return _padded(np.frombuffer(x.encode("utf-32-le"), dtype="<i4"), space.max_length)
+    return _padded(_code_points(x), space.max_length)
+
+
+def _code_points(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le"), dtype="<i4")
 
 
 def _padded(values: np.ndarray, length: int) -> np.ndarray:
@@ -236,23 +240,27 @@ def _empty_text(_: UnicodeText, n: int = 1, fn: Callable[..., np.ndarray] = np.z
 @create_shared_memory.register(Tokens)
 @create_shared_memory.register(UnicodeText)
 def _create_shared_memory(space: Tokens | UnicodeText, n: int = 1, ctx: Any = None) -> Any:
-    memory = ctx.Array("i", n * space.max_length)
-    np.frombuffer(memory.get_obj(), dtype=np.int32).fill(_PADDING)
-    return memory
+    """A row for each environment: the element's length, then the element flattened, without its padding."""
+    return ctx.Array("i", n * (space.max_length + 1))
+
+
+def _rows(space: Tokens | UnicodeText, shared_memory: Any) -> np.ndarray:
+    return np.frombuffer(shared_memory.get_obj(), dtype=np.int32).reshape(-1, space.max_length + 1)
 
 
 @write_to_shared_memory.register(Tokens)
 @write_to_shared_memory.register(UnicodeText)
 def _write_to_shared_memory(space: Tokens | UnicodeText, index: int, value: Any, shared_memory: Any) -> None:
-    rows = np.frombuffer(shared_memory.get_obj(), dtype=np.int32).reshape(-1, space.max_length)
-    rows[index] = np.asarray(flatten(space, value))
+    values = _code_points(value) if isinstance(value, str) else np.asarray(value, dtype=np.int32)
+    row = _rows(space, shared_memory)[index]
+    row[0] = values.size
+    row[1 : 1 + values.size] = values
 
 
 @read_from_shared_memory.register(Tokens)
 @read_from_shared_memory.register(UnicodeText)
 def _read_from_shared_memory(space: Tokens | UnicodeText, shared_memory: Any, n: int = 1) -> "_SharedBatch":
-    rows = np.frombuffer(shared_memory.get_obj(), dtype=np.int32).reshape(n, space.max_length)
-    return _SharedBatch(space, rows)
+    return _SharedBatch(space, _rows(space, shared_memory)[:n])
 
 
 class _SharedBatch(Sequence[Any]):
@@ -271,7 +279,8 @@ class _SharedBatch(Sequence[Any]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return tuple(self)[index]
-        return unflatten(self._space, self._rows[index])
+        row = self._rows[index]
+        return unflatten(self._space, row[1 : 1 + row[0]])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> tuple[Any, ...]:
         return tuple(self)
