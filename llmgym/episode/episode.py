@@ -29,6 +29,7 @@ from ..errors import (
     VerifierError,
 )
 from ..messages import AssistantMessage, Chat, Message, ToolCallParser
+from ..sampling import KeptTokens
 from ..scoring import Score
 from .limits import Limits, StopReason
 from .message_env import EnvResponse, MessageEnv
@@ -63,6 +64,7 @@ class _Turn:
     """0 while the turn is open."""
     logprobs: list[float] = field(default_factory=list)
     versions: list[int] = field(default_factory=list)
+    kept: list[np.ndarray] = field(default_factory=list)
     message: AssistantMessage | None = None
     score: Score | None = None
     asked_at: float = 0.0
@@ -171,13 +173,21 @@ class Episode:
 
     # -- the policy's tokens -----------------------------------------------------------------------------------
 
-    def feed(self, ids: Sequence[int], *, logprobs: Sequence[float] = (), versions: Sequence[int] = ()) -> bool:
+    def feed(
+        self,
+        ids: Sequence[int],
+        *,
+        logprobs: Sequence[float] | np.ndarray = (),
+        versions: Sequence[int] | np.ndarray = (),
+        kept_tokens: KeptTokens | None = None,
+    ) -> bool:
         """Append sampled ids to the open turn.
 
         Args:
             ids: at most `room`; the end token only in the last place.
             logprobs: their log-probabilities, where known.
             versions: the weight versions that sampled them, where known.
+            kept_tokens: the support that top-p or top-k left for each, where used.
 
         Returns:
             True where the turn is closed, so that the environment must be asked.
@@ -192,7 +202,7 @@ class Episode:
             begun = f"The episode is over ({self.stop_reason})" if self._segments else "No episode was begun"
             raise ResetNeeded(f"{begun}; call reset() before the next step.")
         self._require_ids(ids)
-        closes_at = self._closing_index(ids)
+        closes_at = self.closing_index(ids)
         if closes_at is not None and closes_at + 1 < len(ids):
             raise InvalidAction(
                 f"{len(ids) - closes_at - 1} ids follow the end of the turn at place {closes_at}. "
@@ -202,6 +212,8 @@ class Episode:
         self.ids.extend(ids)
         turn.logprobs += map(float, logprobs)
         turn.versions += map(int, versions)
+        if kept_tokens is not None:
+            turn.kept += kept_tokens.rows()
         if closes_at is not None:
             return self._close_turn()
         if len(self.ids) >= self._turn_end:
@@ -221,8 +233,8 @@ class Episode:
             wrong = next(token for token in ids if not 0 <= token < width)
             raise InvalidAction(f"{wrong} is not a token id; ids are 0 to {width - 1}.")
 
-    def _closing_index(self, ids: Sequence[int]) -> int | None:
-        """The place in `ids` where the turn closes, by the end token or the first stop string."""
+    def closing_index(self, ids: Sequence[int]) -> int | None:
+        """The place in `ids` where they would close the open turn, by the end token or the first stop string."""
         eos_id = self.chat.tokenizer.eos_id
         eos_at = ids.index(eos_id) if eos_id in ids else None
         if not self.settings.stop_strings:
@@ -406,4 +418,5 @@ class Episode:
             if is_sampled:
                 logprobs[turn.start : turn.stop] = turn.logprobs
                 versions[turn.start : turn.stop] = turn.versions
-        return Segment(ids, mask, logprobs if is_sampled else None, versions if is_sampled else None)
+        kept = KeptTokens.from_rows([row for turn in own for row in turn.kept])
+        return Segment(ids, mask, logprobs if is_sampled else None, versions if is_sampled else None, kept)

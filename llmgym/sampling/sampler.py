@@ -34,6 +34,18 @@ class KeptTokens:
     offsets: np.ndarray
     """int64, one more than there are sampled tokens."""
 
+    @classmethod
+    def from_rows(cls, rows: Sequence[np.ndarray]) -> "KeptTokens | None":
+        """From the kept ids of each sampled token; None where there are no rows."""
+        if not rows:
+            return None
+        offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
+        return cls(np.concatenate(rows).astype(np.int32), offsets)
+
+    def rows(self) -> list[np.ndarray]:
+        """The kept ids of each sampled token."""
+        return np.split(self.token_ids, self.offsets[1:-1])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Completion:

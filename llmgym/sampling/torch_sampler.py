@@ -1,0 +1,358 @@
+"""Sampling in plain PyTorch: any transformers causal LM with full attention, batched over running episodes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError, SamplerError
+from .distribution import draw, processed_logits
+from .params import SamplingParams
+from .sampler import Completion, FinishReason, KeptTokens, WeightSource
+from .slot_cache import SlotCache, require_full_attention
+
+_UNIFORMS_AT_ONCE = 64
+
+
+@dataclass(eq=False)
+class _Request:
+    """A turn that is being sampled."""
+
+    session: "TorchSession"
+    prompt_ids: list[int]
+    params: SamplingParams
+    future: asyncio.Future[Completion]
+    rng: np.random.Generator
+    uniforms: np.ndarray = field(default_factory=lambda: np.empty(0))
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
+    kept: list[np.ndarray] = field(default_factory=list)
+
+    def next_uniform(self) -> float:
+        place = len(self.token_ids) % _UNIFORMS_AT_ONCE
+        if place == 0:
+            self.uniforms = self.rng.random(_UNIFORMS_AT_ONCE)
+        return float(self.uniforms[place])
+
+
+class TorchSession:
+    """One episode's place: a slot of the cache, which is kept between turns while there are enough."""
+
+    def __init__(self, sampler: "TorchSampler", seed: int, index: int, held_ids: Sequence[int] = ()) -> None:
+        self._sampler, self._seed, self.index = sampler, seed, index
+        self.held_ids = list(held_ids)
+        """The tokens whose keys and values lie in the slot; any, where there is no slot."""
+        self.slot: int | None = None
+        self.is_sampling = False
+        self._num_turns = 0
+        self._num_forks = 0
+
+    async def sample(self, prompt_ids: Sequence[int], params: SamplingParams) -> Completion:
+        """Continue `prompt_ids`; what the slot holds of it is not computed again.
+
+        Raises:
+            SamplerError: the session is sampling already, the sampler is closed, or the model failed.
+        """
+        if self.is_sampling:
+            raise SamplerError("This session is sampling already. Await one turn before the next, or fork it.")
+        rng = np.random.default_rng((self._seed, self._num_turns))
+        self._num_turns += 1
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._sampler.submit(_Request(self, list(prompt_ids), params, future, rng))
+        self.is_sampling = True
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._sampler.withdraw(self)
+            raise
+        finally:
+            self.is_sampling = False
+
+    def fork(self) -> "TorchSession":
+        """A second session with the same tokens; its cache is filled when it first samples."""
+        self._num_forks += 1
+        seed = int(np.random.SeedSequence((self._seed, self._num_turns, self._num_forks)).generate_state(1)[0])
+        return self._sampler.open(seed)
+
+
+class TorchSampler:
+    """Batched decoding with a key-value cache; finished rows leave, waiting ones join.
+
+    Rows are admitted in the order in which their sessions were opened. Where nothing else runs beside the event
+    loop, the same seeds therefore give the same batches and the same tokens.
+
+    Args:
+        model: a transformers causal LM; it may be the learner's own, then weights need not be copied.
+        num_tokens: ids from here on are padding of the vocabulary and are never sampled; None: there are none.
+        max_batch: rows sampled at once.
+
+    Raises:
+        ConfigError: the model has layers that this sampler does not know.
+    """
+
+    def __init__(self, model: Any, *, num_tokens: int | None = None, max_batch: int = 64) -> None:
+        if max_batch < 1:
+            raise ConfigError(f"max_batch is {max_batch}, but at least 1 row must be sampled at once.")
+        require_full_attention(model.config)
+        self.model = model.eval()
+        self.num_tokens, self.max_batch = num_tokens, max_batch
+        self.version = 0
+        self.num_prompt_tokens = self.num_sampled_tokens = 0
+        self._cache = self._new_cache()
+        self._holders: list[TorchSession | None] = [None] * max_batch
+        self._waiting: list[_Request] = []
+        self._running: list[_Request] = []
+        self._num_sessions = 0
+        self._engine: asyncio.Task[None] | None = None
+        self._is_paused = self._is_closed = False
+
+    # -- the contract ------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def session(self, *, seed: int) -> AsyncIterator[TorchSession]:
+        """A place for one episode; its random stream depends on `seed` alone."""
+        session = self.open(seed)
+        try:
+            yield session
+        finally:
+            self.withdraw(session)
+            if session.slot is not None:
+                self._holders[session.slot] = None
+                session.slot = None
+
+    async def update_weights(self, source: WeightSource, *, version: int) -> None:
+        """Copy the weights of `source`, unless they are this model's own, and forget what the old ones cached."""
+        own = dict(self.model.state_dict(keep_vars=True))
+        with torch.no_grad():
+            for name, tensor in source:
+                if name not in own:
+                    raise SamplerError(f"The weight source has {name!r}, which this model does not have.")
+                if own[name].data_ptr() != tensor.data_ptr():
+                    own[name].copy_(tensor)
+        self.version = version
+        for session in self._holders:
+            if session is not None:
+                session.held_ids = []
+
+    async def pause(self) -> None:
+        """Sample no further token until `resume`."""
+        self._is_paused = True
+
+    async def resume(self) -> None:
+        """Go on after `pause`."""
+        self._is_paused = False
+        self._start_engine()
+
+    async def sleep(self) -> None:
+        """Free the cache."""
+        await self.pause()
+        self._cache = self._new_cache()
+        for session in self._holders:
+            if session is not None:
+                session.held_ids = []
+
+    async def wake(self) -> None:
+        """Go on after `sleep`; caches fill again when they are used."""
+        await self.resume()
+
+    async def close(self) -> None:
+        """Abort what is running; further requests are errors."""
+        self._is_closed = True
+        for request in (*self._waiting, *self._running):
+            self._finish(request, FinishReason.ABORT)
+        self._waiting, self._running = [], []
+
+    # -- sessions and requests ---------------------------------------------------------------------------------
+
+    def open(self, seed: int) -> TorchSession:
+        """A session without a context manager; its slot is taken over when it idles and others wait."""
+        self._num_sessions += 1
+        return TorchSession(self, seed, self._num_sessions)
+
+    def submit(self, request: _Request) -> None:
+        """Queue a request and see that the engine runs."""
+        if self._is_closed:
+            raise SamplerError("The sampler is closed. Make a new one.")
+        if not request.prompt_ids:
+            raise SamplerError("The prompt is empty. A model needs at least one token to continue.")
+        self._waiting.append(request)
+        self._start_engine()
+
+    def _start_engine(self) -> None:
+        if (self._engine is None or self._engine.done()) and self._waiting + self._running and not self._is_paused:
+            self._engine = asyncio.get_running_loop().create_task(self._run())
+
+    def withdraw(self, session: TorchSession) -> None:
+        """Take back what the session asked for; its slot stays its own."""
+        for requests in (self._waiting, self._running):
+            for request in [request for request in requests if request.session is session]:
+                requests.remove(request)
+                self._finish(request, FinishReason.ABORT)
+
+    def _finish(self, request: _Request, reason: FinishReason) -> None:
+        if request.future.done():
+            return
+        request.future.set_result(
+            Completion(
+                tuple(request.token_ids),
+                np.array(request.logprobs, dtype=np.float32),
+                reason,
+                np.array(request.versions, dtype=np.int32),
+                KeptTokens.from_rows(request.kept),
+            )
+        )
+
+    # -- the engine --------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            while not self._is_paused:
+                await asyncio.sleep(0)  # episodes take their tokens, and ask for more, in between
+                if not self._waiting and not self._running:
+                    return
+                self._step()
+        except Exception as error:  # whoever waits must hear of any failure, or waits for ever
+            failed, self._waiting, self._running = [*self._waiting, *self._running], [], []
+            for request in failed:
+                if not request.future.done():
+                    failure = SamplerError(f"The model failed while sampling: {error!r}")
+                    failure.__cause__ = error
+                    request.future.set_exception(failure)
+
+    @torch.inference_mode()
+    def _step(self) -> None:
+        """Let waiting rows join, or sample one token for every running row."""
+        joining = self._admit()
+        if joining:
+            self._prefill(joining)
+        elif self._running:
+            self._decode()
+
+    def _admit(self) -> list[_Request]:
+        self._waiting.sort(key=lambda request: request.session.index)
+        joining: list[_Request] = []
+        while self._waiting and self._take_slot(self._waiting[0].session):
+            joining.append(self._waiting.pop(0))
+        return joining
+
+    def _take_slot(self, session: TorchSession) -> bool:
+        """Give the session a slot: its own, a free one, or that of an idle session."""
+        if session.slot is not None:
+            return True
+        idle = (slot for slot, holder in enumerate(self._holders) if holder is not None and not holder.is_sampling)
+        slot = self._holders.index(None) if None in self._holders else next(idle, None)
+        if slot is None:
+            return False
+        evicted = self._holders[slot]
+        if evicted is not None:
+            evicted.slot = None
+        self._holders[slot], session.slot, session.held_ids = session, slot, []
+        return True
+
+    def _prefill(self, joining: list[_Request]) -> None:
+        """Compute what the slots do not hold yet; equal first prompts are computed once."""
+        leaders: dict[tuple[int, ...], _Request] = {}
+        followers: list[tuple[_Request, _Request]] = []
+        computed: list[_Request] = []
+        for request in joining:
+            session, prompt = request.session, request.prompt_ids
+            # The last token is always computed: its logits are what comes next.
+            num_held = min(_common_length(session.held_ids, prompt), len(prompt) - 1)
+            session.held_ids = prompt[:num_held]
+            leader = leaders.setdefault(tuple(prompt), request) if num_held == 0 else request
+            if leader is request:
+                computed.append(request)
+            else:
+                followers.append((request, leader))
+        computed.sort(key=lambda request: request.session.slot or 0)
+        new_ids = [request.prompt_ids[len(request.session.held_ids) :] for request in computed]
+        hidden = self._forward(computed, new_ids)
+        last = torch.tensor([len(ids) - 1 for ids in new_ids], device=hidden.device)
+        hidden = hidden[torch.arange(len(computed), device=hidden.device), last]
+        self.num_prompt_tokens += sum(map(len, new_ids))
+
+        place = {id(request): index for index, request in enumerate(computed)}
+        for request, leader in followers:
+            assert leader.session.slot is not None
+            assert request.session.slot is not None
+            self._cache.copy(leader.session.slot, [request.session.slot], len(request.prompt_ids))
+            place[id(request)] = place[id(leader)]
+        for request in joining:
+            request.session.held_ids = list(request.prompt_ids)
+        rows = torch.tensor([place[id(request)] for request in joining], device=hidden.device)
+        self._sample_next(joining, hidden[rows])
+
+    def _decode(self) -> None:
+        self._running.sort(key=lambda request: request.session.slot or 0)
+        hidden = self._forward(self._running, [[request.token_ids[-1]] for request in self._running])
+        for request in self._running:
+            request.session.held_ids.append(request.token_ids[-1])
+        running, self._running = self._running, []
+        self._sample_next(running, hidden[:, 0])
+
+    def _forward(self, requests: list[_Request], new_ids: list[list[int]]) -> Tensor:
+        """Hidden states of new tokens, [n, q, width], right-padded; their keys and values go into the slots."""
+        device = self.model.device
+        longest = max(map(len, new_ids))
+        starts = torch.tensor([len(request.session.held_ids) for request in requests], device=device)
+        positions = starts[:, None] + torch.arange(longest, device=device)
+        length = int(positions.max()) + 1
+        rows = torch.tensor([request.session.slot for request in requests], device=device)
+        ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids in new_ids], device=device)
+        self._cache.begin(rows, positions, length)
+        is_visible = torch.arange(length, device=device) <= positions[:, None, :, None]
+        output = self.model.base_model(
+            input_ids=ids,
+            attention_mask=is_visible,
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+        )
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    def _sample_next(self, requests: list[_Request], hidden: Tensor) -> None:
+        """Draw the next token of every request; those that are not finished are running from now on."""
+        logits = self.model.get_output_embeddings()(hidden).float()
+        if self.num_tokens is not None:
+            logits[:, self.num_tokens :] = -torch.inf
+        device, params = logits.device, [request.params for request in requests]
+        temperature = torch.tensor([p.temperature for p in params], device=device)
+        logits = processed_logits(
+            logits,
+            temperature,
+            torch.tensor([p.top_k for p in params], device=device),
+            torch.tensor([p.top_p for p in params], device=device),
+        )
+        uniform = torch.tensor([request.next_uniform() for request in requests], dtype=torch.float64, device=device)
+        tokens = draw(logits, temperature, uniform)
+        logprobs = logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
+        for row, (request, token, logprob) in enumerate(zip(requests, tokens.tolist(), logprobs.tolist(), strict=True)):
+            request.token_ids.append(token)
+            request.logprobs.append(logprob)
+            request.versions.append(self.version)
+            if not request.params.keeps_all_tokens:
+                request.kept.append(logits[row].isfinite().nonzero()[:, 0].cpu().numpy())
+            if token in request.params.stop_token_ids:
+                self._finish(request, FinishReason.STOP)
+            elif len(request.token_ids) >= request.params.max_new_tokens:
+                self._finish(request, FinishReason.LENGTH)
+            else:
+                self._running.append(request)
+        self.num_sampled_tokens += len(requests)
+
+    def _new_cache(self) -> SlotCache:
+        return SlotCache(self.max_batch, self.model.config.get_text_config().num_hidden_layers)
+
+
+def _common_length(held: Sequence[int], prompt: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    if len(held) <= len(prompt) and list(held) == list(prompt[: len(held)]):
+        return len(held)
+    return next((index for index, (a, b) in enumerate(zip(held, prompt, strict=False)) if a != b), len(prompt))
