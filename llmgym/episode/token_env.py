@@ -151,21 +151,16 @@ class TokenEnv(gym.Env[Any, Any]):
             InvalidAction: the action is outside the action space or does not fit the turn.
             InfrastructureError: our machinery failed. An infrastructure fault is not a wrong answer.
         """
-        ids = self._ids
-        if (
-            self._takes_plain_tokens
-            and type(action) is int
-            and 0 <= action < self._width
-            and action != self._eos_id
-            and len(ids) + 1 < self._turn_end
-        ):
-            # An ordinary token inside a turn: nothing but the ids changes.
-            if self._buffer is None:
-                ids.append(action)
-                return action, 0.0, False, False, {}
-            self._buffer[len(ids)] = action
-            ids.append(action)
-            return {"ids": self._buffer.copy(), "length": len(ids)}, 0.0, False, False, {}
+        if self._takes_plain_tokens:
+            ids, token = self._ids, action if type(action) is int else self._ids_of(action)[0]
+            if 0 <= token < self._width and token != self._eos_id and len(ids) + 1 < self._turn_end:
+                # An ordinary token inside a turn: nothing but the ids changes.
+                if self._buffer is None:
+                    ids.append(token)
+                    return token, 0.0, False, False, {}
+                self._buffer[len(ids)] = token
+                ids.append(token)
+                return {"ids": self._buffer.copy(), "length": len(ids)}, 0.0, False, False, {}
         return self._step_turn(self._ids_of(action))
 
     def _step_turn(self, new_ids: list[int]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
