@@ -9,6 +9,8 @@ of llmgym over those of the trivial environment; times are medians over the roun
 
 import argparse
 import json
+import os
+import platform
 import statistics
 import time
 from typing import Any
@@ -108,6 +110,10 @@ def main() -> None:
     def ratio(name: str, suffix: str = "") -> float:
         return round(median[f"trivial{suffix}"] / median[name + suffix], 3)
 
+    def spread(name: str) -> list[float]:
+        ratios = sorted(base / own for base, own in zip(times["trivial"], times[name], strict=True))
+        return [round(ratios[len(ratios) // 4], 3), round(ratios[3 * len(ratios) // 4], 3)]
+
     numpy_actions = ", numpy actions"
     result = {
         "benchmark": "token_steps",
@@ -117,6 +123,7 @@ def main() -> None:
         "steps_per_second": {name: round(1 / median[name]) for name in ("trivial", "last", "full")},
         "ratio_last": ratio("last"),
         "ratio_full": ratio("full"),
+        "ratio_quartiles": {name: spread(name) for name in ("last", "full")},
         "ratio_last_numpy_actions": ratio("last", numpy_actions),
         "ratio_full_numpy_actions": ratio("full", numpy_actions),
         "microseconds_per_step_by_episode_length": {
@@ -124,6 +131,9 @@ def main() -> None:
             for kind in ("last", "full")
         },
         "targets": {"ratio_last": 0.5, "ratio_full": 0.2},
+        "hardware": f"{os.cpu_count()} x {platform.machine()}",
+        "python": platform.python_version(),
+        "gymnasium": gym.__version__,
         "meets_targets": ratio("last") >= 0.5 and ratio("full") >= 0.2,
     }
     print(json.dumps(result))
