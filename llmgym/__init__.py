@@ -31,6 +31,7 @@ from .episode import (
     split_of,
 )
 from .errors import InfrastructureError, LLMGymError
+from .extras import required_by
 from .messages import AssistantMessage, ByteTokenizer, Message, ToolCall, load_tokenizer
 from .registry import AGENTS, SAMPLERS
 from .sampling import SamplingParams
@@ -60,7 +61,8 @@ _ON_FIRST_USE = {
 def __getattr__(name: str) -> Any:
     if name not in _ON_FIRST_USE:
         raise AttributeError(f"module 'llmgym' has no attribute {name!r}")
-    return getattr(import_module(f".{_ON_FIRST_USE[name]}", __name__), name)
+    with required_by(f"llmgym.{name}"):
+        return getattr(import_module(f".{_ON_FIRST_USE[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:
