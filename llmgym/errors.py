@@ -18,6 +18,7 @@
     ├── CheckpointError            (ValueError)         a checkpoint is damaged or of another run
     ├── ResetNeeded                (RuntimeError)       a step after the end, or before the first reset
     ├── InvalidAction              (ValueError)         an action outside the action space
+    ├── LearnerError               (RuntimeError)       an update cannot go on: it would train on wrong numbers
     ├── CheckError                 (AssertionError)     check_env or check_agent found a broken promise
     └── InfrastructureError        (RuntimeError)       our machinery failed; this is never a reward
         ├── VerifierError
@@ -99,6 +100,10 @@ class ResetNeeded(LLMGymError, RuntimeError):
 
 class InvalidAction(LLMGymError, ValueError):
     """The action is outside the action space."""
+
+
+class LearnerError(LLMGymError, RuntimeError):
+    """An update cannot go on: gradients are not finite, or sampler and learner disagree about the policy."""
 
 
 class CheckError(LLMGymError, AssertionError):

@@ -1,0 +1,36 @@
+"""Learning from trajectories: the contract of agents, the mathematics they share, and the learner. Needs torch."""
+
+from ..extras import require
+
+require("torch", extra="train", purpose="Learning")
+
+from . import advantages, losses, masking  # noqa: E402
+from .action_batch import ActionBatch  # noqa: E402
+from .agent import Agent, Aggregation, DataKind, Group, ModelOutputs, Need, RolloutSpec, Unit  # noqa: E402
+from .check_agent import check_agent  # noqa: E402
+from .checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from .learner import Learner  # noqa: E402
+from .model import Policy, load_policy  # noqa: E402
+from .optimization import LearnerConfig  # noqa: E402
+
+__all__ = [
+    "ActionBatch",
+    "Agent",
+    "Aggregation",
+    "DataKind",
+    "Group",
+    "Learner",
+    "LearnerConfig",
+    "ModelOutputs",
+    "Need",
+    "Policy",
+    "RolloutSpec",
+    "Unit",
+    "advantages",
+    "check_agent",
+    "load_checkpoint",
+    "load_policy",
+    "losses",
+    "masking",
+    "save_checkpoint",
+]

@@ -41,14 +41,14 @@ class Unit(StrEnum):
 
 
 class Aggregation(Enum):
-    """How losses become one number; every denominator is of the whole batch, never of a micro-batch."""
+    """How losses become one number; every denominator is of an optimizer step's batch, never of a micro-batch."""
 
     TOKEN_MEAN = "token mean"
     """Sum over action tokens / number of action tokens."""
     TRAJECTORY_MEAN = "trajectory mean"
     """Mean over trajectories of the mean over their action tokens."""
     CONSTANT = "constant"
-    """Sum over action tokens / (trajectories x the longest allowed trajectory)."""
+    """Sum over action tokens / (trajectories x `ActionBatch.max_actions`)."""
     PAIR_MEAN = "pair mean"
 
 
@@ -125,4 +125,10 @@ class Agent(Protocol):
         """The batch with `advantages_BA` (and `returns_BA`) set."""
 
     def loss(self, outputs: ModelOutputs, batch: ActionBatch) -> Mapping[str, Tensor]:
-        """Named loss components, each (B, A) for unit TOKEN or (B,) otherwise; they are summed."""
+        """Named loss components, each (B, A) for unit TOKEN or (B,) otherwise; they are summed.
+
+        The component that follows the advantages is named "policy".
+        """
+
+    def diagnostics(self, outputs: ModelOutputs, batch: ActionBatch) -> Mapping[str, Tensor]:
+        """Named (B, A) quantities to report, such as which tokens were clipped; without gradient, token mean."""

@@ -1,0 +1,117 @@
+"""GRPO: rewards relative to the group's mean, clipped policy gradient.
+
+Source: Shao et al. 2024, arXiv:2402.03300. The defaults depart from the paper in two ways that later work found
+better: the loss is a mean over tokens, not over trajectories (arXiv:2503.14476), and there is no KL penalty.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from llmgym.errors import ConfigError
+from llmgym.learning import ActionBatch, Aggregation, DataKind, Group, ModelOutputs, Need, RolloutSpec, Unit
+from llmgym.learning.advantages import group_advantages
+from llmgym.learning.losses import clipped_policy_loss, is_clipped, kl_k3
+from llmgym.learning.masking import spread
+from llmgym.sampling import SamplingParams
+from llmgym.settings import one_config
+
+
+@dataclass(frozen=True, kw_only=True)
+class GRPOConfig:
+    """Settings of the GRPO agent."""
+
+    group_size: int = 8
+    """Samples for each task; at least 2."""
+    clip_low: float = 0.2
+    """Lower trust-region half-width on the probability ratio."""
+    clip_high: float = 0.2
+    """Upper half-width; larger than `clip_low` gives asymmetric clipping."""
+    scale_by_std: bool = True
+    """Divide advantages by the standard deviation of the group's rewards."""
+    aggregation: Aggregation = Aggregation.TOKEN_MEAN
+    """How token losses become one number."""
+    kl_coef: float = 0.0
+    """Weight of the k3 estimate of KL(policy || reference) in the loss; above 0 keeps a reference model."""
+    epochs: int = 1
+    """Passes over a batch."""
+    minibatches: int = 1
+    """Optimizer steps in each pass."""
+    temperature: float = 1.0
+    """Of sampling, and of the policy that learns."""
+
+    def __post_init__(self) -> None:
+        if self.group_size < 2:
+            raise ConfigError(
+                f"group_size is {self.group_size}, but a group baseline needs at least 2 samples for each task. "
+                "Set group_size=2 or more."
+            )
+        if not 0 <= self.clip_low <= 1 or self.clip_high < 0:
+            raise ConfigError(
+                f"clip_low is {self.clip_low} and clip_high {self.clip_high}, but the ratio is kept within "
+                "[1 - clip_low, 1 + clip_high]. Use clip_low from 0 to 1 and clip_high of at least 0."
+            )
+        if self.kl_coef < 0:
+            raise ConfigError(f"kl_coef is {self.kl_coef}. Use 0 for no KL penalty, or a positive weight.")
+        if self.temperature <= 0:
+            raise ConfigError(f"temperature is {self.temperature}, but a group of greedy samples is one sample.")
+
+
+class GRPO:
+    """Group Relative Policy Optimization.
+
+    Args:
+        config: all settings; or give them by name, e.g. `GRPO(group_size=4)`.
+
+    Raises:
+        ConfigError: a setting is misspelt or out of range.
+    """
+
+    data = DataKind.ROLLOUTS
+    unit = Unit.TOKEN
+
+    def __init__(self, config: GRPOConfig | None = None, **settings: Any) -> None:
+        self.config = one_config(GRPOConfig, config, settings, where="agent")
+        self.aggregation = self.config.aggregation
+        self.rollout = RolloutSpec(
+            group_size=self.config.group_size,
+            sampling=SamplingParams(temperature=self.config.temperature),
+            epochs=self.config.epochs,
+            minibatches=self.config.minibatches,
+        )
+        self.needs = frozenset({Need.OLD_LOGPROBS} | ({Need.REF_LOGPROBS} if self.config.kl_coef > 0 else set()))
+
+    def select(self, groups: Sequence[Group]) -> Sequence[Group]:
+        return groups
+
+    def advantages(self, batch: ActionBatch) -> ActionBatch:
+        advantage_B = group_advantages(batch.reward_B, batch.group_B, scale_by_std=self.config.scale_by_std)
+        return batch.replace(advantages_BA=spread(advantage_B, batch.mask_BA))
+
+    def loss(self, outputs: ModelOutputs, batch: ActionBatch) -> Mapping[str, Tensor]:
+        policy_BA = clipped_policy_loss(
+            outputs.logprobs_BA,
+            batch.old_logprobs_BA,
+            batch.required("advantages_BA"),
+            batch.mask_BA,
+            clip_low=self.config.clip_low,
+            clip_high=self.config.clip_high,
+            dual_clip=None,
+        )
+        if self.config.kl_coef == 0:
+            return {"policy": policy_BA}
+        kl_BA = kl_k3(outputs.logprobs_BA, batch.required("ref_logprobs_BA"), batch.mask_BA)
+        return {"policy": policy_BA, "kl": self.config.kl_coef * kl_BA}
+
+    def diagnostics(self, outputs: ModelOutputs, batch: ActionBatch) -> Mapping[str, Tensor]:
+        clipped_BA = is_clipped(
+            outputs.logprobs_BA,
+            batch.old_logprobs_BA,
+            batch.required("advantages_BA"),
+            batch.mask_BA,
+            clip_low=self.config.clip_low,
+            clip_high=self.config.clip_high,
+        )
+        return {"clip_share": clipped_BA.float()}

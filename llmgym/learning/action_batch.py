@@ -1,0 +1,164 @@
+"""The table of action tokens, on which all the mathematics of learning happens."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..episode import Trajectory
+from ..errors import ConfigError, DataError, ShapeError
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ActionBatch:
+    """One row a trajectory, one column a token that the policy sampled, in order, right-padded.
+
+    Columns run across turns and segments; a row may have no action at all. Prompt, tool and environment tokens are
+    not here, so nothing that is computed from this table can depend on them.
+    """
+
+    mask_BA: Tensor
+    """bool, True where the token is real, False on padding."""
+    rewards_BA: Tensor
+    """float32, each turn's reward on its last token."""
+    reward_B: Tensor
+    """float64, the raw reward of each trajectory."""
+    group_B: Tensor
+    """int64, rows with the same number belong to one group."""
+    bootstrap_value_B: Tensor
+    """float32, value after the last action; 0 where nothing is to be expected after it."""
+    max_actions: int
+    """Length of the longest allowed trajectory, the constant of `Aggregation.CONSTANT`."""
+    sampling_logprobs_BA: Tensor | None = None
+    """float32, from the engine that sampled the tokens; None where any trajectory has none."""
+    old_logprobs_BA: Tensor | None = None
+    """From the learner's weights before the update. None on policy, where they equal the current ones."""
+    ref_logprobs_BA: Tensor | None = None
+    """From the frozen reference model."""
+    values_BA: Tensor | None = None
+    """The critic's estimate before each action."""
+    advantages_BA: Tensor | None = None
+    returns_BA: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, Tensor):
+                continue
+            expected = self.mask_BA.shape if field.name.endswith("_BA") else self.mask_BA.shape[:1]
+            if value.shape != expected:
+                raise ShapeError(
+                    f"{field.name} has shape {tuple(value.shape)}, but mask_BA has {tuple(self.mask_BA.shape)}, so "
+                    f"{tuple(expected)} was expected. Use one row a trajectory and one column an action token."
+                )
+
+    @classmethod
+    def from_trajectories(cls, trajectories: Sequence[Trajectory], *, max_actions: int | None = None) -> ActionBatch:
+        """The table of `trajectories`, in their order.
+
+        Args:
+            trajectories: the rows.
+            max_actions: length of the longest allowed trajectory; None takes the longest one given.
+
+        Raises:
+            DataError: a trajectory is not valid, so that its reward means nothing.
+            ConfigError: tokens were sampled from a distribution cut by top-p or top-k.
+        """
+        for index, trajectory in enumerate(trajectories):
+            _require_learnable(index, trajectory)
+        num_actions = [trajectory.num_actions for trajectory in trajectories]
+        shape = (len(trajectories), max(num_actions, default=0))
+
+        def table(row: Callable[[Trajectory], np.ndarray]) -> Tensor:
+            values = np.zeros(shape, dtype=np.float32)
+            for index, trajectory in enumerate(trajectories):
+                values[index, : num_actions[index]] = row(trajectory)
+            return torch.from_numpy(values)
+
+        has_logprobs = all(
+            segment.sampling_logprobs is not None
+            for trajectory in trajectories
+            for segment in trajectory.segments
+            if segment.num_actions
+        )
+        return cls(
+            mask_BA=torch.arange(shape[1])[None, :] < torch.tensor(num_actions, dtype=torch.int64)[:, None],
+            rewards_BA=table(Trajectory.action_rewards),
+            reward_B=torch.tensor([trajectory.reward for trajectory in trajectories], dtype=torch.float64),
+            group_B=torch.tensor([trajectory.group_id for trajectory in trajectories], dtype=torch.int64),
+            bootstrap_value_B=torch.zeros(shape[0]),
+            max_actions=max_actions if max_actions is not None else shape[1],
+            sampling_logprobs_BA=table(_sampling_logprobs) if has_logprobs and max(num_actions, default=0) else None,
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of action tokens."""
+        return int(self.mask_BA.sum())
+
+    def rows(self, index: Sequence[int] | Tensor) -> ActionBatch:
+        """The rows with these indices (or where a bool tensor is True), without columns that none of them uses."""
+        picked = torch.as_tensor(index, device=self.mask_BA.device)
+        picked = picked if picked.dtype == torch.bool else picked.long()
+        mask = self.mask_BA[picked]
+        width = int(mask.any(dim=0).sum())  # real tokens stand on the left, so used columns are the first ones
+        changes: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                changes[field.name] = value[picked][:, :width] if field.name.endswith("_BA") else value[picked]
+        return self.replace(**changes)
+
+    def replace(self, **changes: Any) -> ActionBatch:
+        """A copy with some fields replaced."""
+        return dataclasses.replace(self, **changes)
+
+    def required(self, name: str) -> Tensor:
+        """The tensor `name`, which must have been computed.
+
+        Raises:
+            ConfigError: it was not; the message says who computes it.
+        """
+        value = getattr(self, name)
+        if value is None:
+            raise ConfigError(
+                f"The batch has no {name}. Call the agent's `advantages` first, or name what is missing in its `needs`."
+            )
+        assert isinstance(value, Tensor)
+        return value
+
+    def to(self, device: torch.device | str) -> ActionBatch:
+        """A copy with all tensors on `device`."""
+        tensors = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return self.replace(**{name: value.to(device) for name, value in tensors.items() if isinstance(value, Tensor)})
+
+
+def _sampling_logprobs(trajectory: Trajectory) -> np.ndarray:
+    """float32[num_actions], over all segments."""
+    parts = [
+        segment.sampling_logprobs[segment.action_mask]
+        for segment in trajectory.segments
+        if segment.sampling_logprobs is not None
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+
+
+def _require_learnable(index: int, trajectory: Trajectory) -> None:
+    if not trajectory.is_valid:
+        raise DataError(
+            f"Trajectory {index} (task {trajectory.task_key!r}) is not valid: our machinery failed in it "
+            f"({trajectory.stop_reason.value}), so its reward means nothing. Leave it out."
+        )
+    is_cut = trajectory.sampling is not None and not trajectory.sampling.keeps_all_tokens
+    if is_cut or any(segment.kept_tokens is not None for segment in trajectory.segments):
+        raise ConfigError(
+            f"Trajectory {index} was sampled with top-p or top-k, which renormalise the distribution over the tokens "
+            "they keep; the learner computes log-probabilities over all tokens, so their ratio would be wrong. "
+            "Sample with top_p=1 and top_k=0 to learn from what was sampled."
+        )

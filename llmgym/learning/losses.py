@@ -1,0 +1,119 @@
+"""Losses of each action token: pure functions, to be minimised, zero on padding.
+
+`old_logprobs_BA` is None where the update is on policy: the ratio is then exactly 1, with the gradient of the
+log-probability.
+"""
+
+import torch
+from torch import Tensor
+
+
+def log_ratio(logprobs_BA: Tensor, old_logprobs_BA: Tensor | None, mask_BA: Tensor) -> Tensor:
+    """log(policy / old policy) of each action token, shape (B, A); zero on padding."""
+    old_BA = logprobs_BA.detach() if old_logprobs_BA is None else old_logprobs_BA
+    return torch.where(mask_BA, logprobs_BA - old_BA, 0.0)
+
+
+def policy_gradient_loss(logprobs_BA: Tensor, advantages_BA: Tensor, mask_BA: Tensor) -> Tensor:
+    """The plain policy gradient, whose ascent direction is A * grad log p.
+
+        L_t = -A_t * log p_t
+
+    Args:
+        logprobs_BA: of the current policy, with gradient, shape (B, A).
+        advantages_BA: shape (B, A).
+        mask_BA: True where the token is real, shape (B, A).
+
+    Source:
+        Williams 1992, "Simple statistical gradient-following algorithms for connectionist reinforcement learning".
+    """
+    return torch.where(mask_BA, -advantages_BA * logprobs_BA, 0.0)
+
+
+def clipped_policy_loss(
+    logprobs_BA: Tensor,
+    old_logprobs_BA: Tensor | None,
+    advantages_BA: Tensor,
+    mask_BA: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+    dual_clip: float | None,
+) -> Tensor:
+    """The clipped surrogate of PPO, on each token's probability ratio r_t.
+
+        L_t = -min(r_t * A_t, clip(r_t, 1 - clip_low, 1 + clip_high) * A_t)
+        L_t = min(L_t, -dual_clip * A_t)  where A_t < 0 and dual_clip is given
+
+    Args:
+        logprobs_BA: of the current policy, with gradient, shape (B, A).
+        old_logprobs_BA: of the policy before the update, shape (B, A); None where that is the current one.
+        advantages_BA: shape (B, A).
+        mask_BA: True where the token is real, shape (B, A).
+        clip_low: lower half-width of the trust region, in [0, 1].
+        clip_high: upper half-width, at least 0.
+        dual_clip: bound on the ratio for negative advantages, above 1 + clip_high; None for no bound.
+
+    Source:
+        Schulman et al. 2017, arXiv:1707.06347; asymmetric: Yu et al. 2025, arXiv:2503.14476; dual clip:
+        Ye et al. 2019, arXiv:1912.09729.
+    """
+    ratio_BA = log_ratio(logprobs_BA, old_logprobs_BA, mask_BA).exp()
+    clipped_BA = ratio_BA.clamp(1 - clip_low, 1 + clip_high)
+    loss_BA = torch.maximum(-advantages_BA * ratio_BA, -advantages_BA * clipped_BA)
+    if dual_clip is not None:
+        bounded_BA = torch.minimum(loss_BA, -advantages_BA * dual_clip)
+        loss_BA = torch.where(advantages_BA < 0, bounded_BA, loss_BA)
+    return torch.where(mask_BA, loss_BA, 0.0)
+
+
+def is_clipped(
+    logprobs_BA: Tensor,
+    old_logprobs_BA: Tensor | None,
+    advantages_BA: Tensor,
+    mask_BA: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+) -> Tensor:
+    """True where `clipped_policy_loss` passes no gradient because the ratio left the trust region, shape (B, A)."""
+    ratio_BA = log_ratio(logprobs_BA, old_logprobs_BA, mask_BA).exp()
+    is_high_BA = (ratio_BA > 1 + clip_high) & (advantages_BA > 0)
+    is_low_BA = (ratio_BA < 1 - clip_low) & (advantages_BA < 0)
+    return mask_BA & (is_high_BA | is_low_BA)
+
+
+def kl_k1(logprobs_BA: Tensor, ref_logprobs_BA: Tensor, mask_BA: Tensor) -> Tensor:
+    """log p - log q: unbiased for KL(p || q) over tokens sampled from p, of either sign.
+
+    Used as a loss, its expected gradient is zero; it belongs into the reward.
+
+    Source:
+        Schulman 2020, "Approximating KL divergence".
+    """
+    return torch.where(mask_BA, logprobs_BA - ref_logprobs_BA, 0.0)
+
+
+def kl_k2(logprobs_BA: Tensor, ref_logprobs_BA: Tensor, mask_BA: Tensor) -> Tensor:
+    """(log p - log q)^2 / 2: biased, never negative; its expected gradient is that of KL(p || q).
+
+    Source:
+        Schulman 2020, "Approximating KL divergence".
+    """
+    return kl_k1(logprobs_BA, ref_logprobs_BA, mask_BA) ** 2 / 2
+
+
+def kl_k3(logprobs_BA: Tensor, ref_logprobs_BA: Tensor, mask_BA: Tensor) -> Tensor:
+    """q/p - log(q/p) - 1: unbiased for KL(p || q) over tokens sampled from p, never negative.
+
+    Source:
+        Schulman 2020, "Approximating KL divergence".
+    """
+    log_ratio_BA = -kl_k1(logprobs_BA, ref_logprobs_BA, mask_BA)
+    # expm1 keeps the tiny values that exp(x) - 1 rounds away.
+    return torch.expm1(log_ratio_BA) - log_ratio_BA
+
+
+def negative_log_likelihood(logprobs_BA: Tensor, mask_BA: Tensor) -> Tensor:
+    """-log p of each token, shape (B, A)."""
+    return torch.where(mask_BA, -logprobs_BA, 0.0)

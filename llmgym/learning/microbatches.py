@@ -1,0 +1,59 @@
+"""Which rows go through the model together."""
+
+from collections.abc import Sequence
+
+import torch
+
+from ..episode import Trajectory
+from .action_batch import ActionBatch
+from .agent import Unit
+from .model import num_input_tokens
+
+
+def unsplittable_rows(batch: ActionBatch, unit: Unit) -> list[list[int]]:
+    """Rows that must stay together: each pair, or each trajectory for itself. Rows without an action are left out."""
+    has_actions = batch.mask_BA.any(dim=1).tolist() if batch.mask_BA.numel() else [False] * len(batch.mask_BA)
+    if unit is not Unit.PAIR:
+        return [[row] for row, has in enumerate(has_actions) if has]
+    pairs: dict[int, list[int]] = {}
+    for row, group in enumerate(batch.group_B.tolist()):
+        pairs.setdefault(group, []).append(row)
+    return [rows for rows in pairs.values() if any(has_actions[row] for row in rows)]
+
+
+def split_minibatches(units: list[list[int]], count: int, generator: torch.Generator) -> list[list[list[int]]]:
+    """`count` parts of nearly the same size, drawn by `generator`; one part keeps the order and draws nothing."""
+    if count == 1:
+        return [units] if units else []
+    order = torch.randperm(len(units), generator=generator).tolist()
+    parts = [[units[index] for index in order[start::count]] for start in range(count)]
+    return [part for part in parts if part]
+
+
+def plan_microbatches(
+    trajectories: Sequence[Trajectory], units: list[list[int]], *, microbatch_tokens: int
+) -> list[list[int]]:
+    """Rows of each forward pass: similar lengths together, each padded table within the budget.
+
+    A unit that exceeds the budget alone has a pass of its own.
+
+    Args:
+        trajectories: all rows.
+        units: rows that must stay together.
+        microbatch_tokens: at most so many positions of a right-padded table of segments.
+    """
+    costs = {row: num_input_tokens(trajectories[row]) for unit in units for row in unit}
+    longest_first = sorted(units, key=lambda unit: -max(costs[row][1] for row in unit))
+    microbatches: list[list[int]] = []
+    num_segments = width = 0
+    for unit in longest_first:
+        unit_segments = sum(costs[row][0] for row in unit)
+        unit_width = max(costs[row][1] for row in unit)
+        fits = (num_segments + unit_segments) * max(width, unit_width) <= microbatch_tokens
+        if microbatches and fits:
+            microbatches[-1].extend(unit)
+            num_segments, width = num_segments + unit_segments, max(width, unit_width)
+        else:
+            microbatches.append(list(unit))
+            num_segments, width = unit_segments, unit_width
+    return microbatches

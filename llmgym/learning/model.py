@@ -1,0 +1,260 @@
+"""The only place that runs the policy: trajectories in, a table of log-probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..episode import Trajectory
+from ..errors import ConfigError, DataError
+from ..extras import require
+from .agent import ModelOutputs
+
+_MAX_LOGITS = 2**24
+"""Logits held at once, 64 MiB in float32; with more, the head runs in chunks that the backward pass recomputes."""
+
+
+class Policy:
+    """A causal language model as a distribution over the next token.
+
+    Dropout is always off, with and without gradient, because the sampler has none: the module stays in evaluation
+    mode. Where the base model followed by the output head gives the model's own logits (tried once, here), the head
+    runs only at positions that predict an action; else (soft-capping, scaled logits) the model's own logits are used.
+
+    Args:
+        module: a transformers causal language model, or anything that is called the same way.
+        num_tokens: ids from here on are padding of the vocabulary, which samplers never sample; None: there are none.
+    """
+
+    def __init__(self, module: nn.Module, *, num_tokens: int | None = None) -> None:
+        self.module, self.num_tokens = module.eval(), num_tokens
+        self._base, self._head = _base_and_head(module)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.module.parameters()).device
+
+    @property
+    def runs_head_on_actions_only(self) -> bool:
+        """True where prompt and tool tokens cost no logits."""
+        return self._base is not None
+
+    def action_outputs(
+        self, trajectories: Sequence[Trajectory], *, temperature: float, with_entropy: bool = False
+    ) -> ModelOutputs:
+        """Log-probabilities, and entropies if asked for, of all action tokens; differentiable.
+
+        Args:
+            trajectories: the B rows.
+            temperature: that the tokens were sampled at; logits are divided by it.
+            with_entropy: compute the entropy of the distribution before each action too.
+
+        Returns:
+            (B, A) tables in float32 or better, zero on padding; A is the most actions of a row.
+
+        Raises:
+            DataError: a segment begins with an action, which nothing predicts.
+        """
+        layout = _Layout.of(trajectories)
+        shape = (len(trajectories), max((trajectory.num_actions for trajectory in trajectories), default=0))
+        if layout is None:
+            empty = torch.zeros(shape, device=self.device)
+            return ModelOutputs(empty, empty.clone() if with_entropy else None)
+        tensors = [torch.from_numpy(array).to(self.device) for array in layout]
+        input_ids, lengths, segments, positions, targets, rows, columns = tensors
+        states = self._states(input_ids, lengths)[segments, positions]
+        logprobs, entropies = self._token_statistics(states, targets, temperature, with_entropy)
+
+        def table(values: Tensor) -> Tensor:
+            return values.new_zeros(shape).index_put((rows, columns), values)
+
+        return ModelOutputs(table(logprobs), table(entropies) if with_entropy else None)
+
+    def _states(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """What the head works on at each position: hidden states, or the logits themselves, shape (S, T, _)."""
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None, :]
+        is_real_ST = positions < lengths[:, None]
+        inputs = {
+            "input_ids": input_ids,
+            "attention_mask": is_real_ST.long(),
+            "position_ids": positions.expand_as(input_ids),
+            "use_cache": False,
+        }
+        if self._base is None:
+            logits: Tensor = self.module(**inputs).logits
+            return logits
+        hidden: Tensor = self._base(**inputs).last_hidden_state
+        return hidden
+
+    def _token_statistics(
+        self, states: Tensor, targets: Tensor, temperature: float, with_entropy: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probability and entropy of N tokens, never holding more than `_MAX_LOGITS` logits at once."""
+
+        def statistics(chunk: Tensor, chunk_targets: Tensor) -> tuple[Tensor, Tensor]:
+            logits = chunk if self._head is None else self._head(chunk)
+            return _token_statistics(logits[:, : self.num_tokens], chunk_targets, temperature, with_entropy)
+
+        width = states.shape[-1] if self._head is None else self._head.weight.shape[0]
+        size = max(1, _MAX_LOGITS // int(width))
+        if len(targets) <= size:
+            return statistics(states, targets)
+        sizes = [min(size, len(targets) - start) for start in range(0, len(targets), size)]
+        parts: list[tuple[Tensor, Tensor]] = []
+        chunks = zip(torch.split_with_sizes(states, sizes), torch.split_with_sizes(targets, sizes), strict=True)
+        for chunk, chunk_targets in chunks:
+            if torch.is_grad_enabled():
+                parts.append(
+                    checkpoint(statistics, chunk, chunk_targets, use_reentrant=False, preserve_rng_state=False)
+                )
+            else:
+                parts.append(statistics(chunk, chunk_targets))
+        logprobs, entropies = zip(*parts, strict=True)
+        return torch.cat(logprobs), torch.cat(entropies)
+
+
+def load_policy(path_or_model: str | Path | nn.Module | Policy, *, num_tokens: int | None = None) -> Policy:
+    """The policy in a model folder, of a model id, or around a model; weights from disk are float32.
+
+    Args:
+        path_or_model: which; a `Policy` is returned as it is.
+        num_tokens: see `Policy`.
+
+    Raises:
+        ConfigError: there is no such model.
+        MissingExtraError: transformers is not installed.
+    """
+    if isinstance(path_or_model, Policy):
+        return path_or_model
+    if isinstance(path_or_model, nn.Module):
+        return Policy(path_or_model, num_tokens=num_tokens)
+    transformers = require("transformers", extra="train", purpose="Loading a model")
+    try:
+        module = transformers.AutoModelForCausalLM.from_pretrained(str(path_or_model), dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"No causal language model could be loaded from {str(path_or_model)!r}. Give a folder written by "
+            f"`save_pretrained`, or the id of a model that can be downloaded. The reason: {error}"
+        ) from error
+    return Policy(module, num_tokens=num_tokens)
+
+
+class ModelWeights:
+    """The parameters of a model by name, as a sampler takes them (`llmgym.sampling.WeightSource`).
+
+    Tied parameters come under each of their names.
+    """
+
+    is_adapter = False
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+
+    def shapes(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:
+        """Data type, such as "float32", and shape of each parameter."""
+        return {name: (str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)) for name, tensor in self}
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        for name, parameter in self._module.named_parameters(remove_duplicate=False):
+            yield name, parameter.detach()
+
+
+def num_input_tokens(trajectory: Trajectory) -> tuple[int, int]:
+    """(segments to run, tokens of the longest one): what a trajectory costs the model."""
+    lengths = [last_action_index(segment.action_mask) for segment in trajectory.segments if segment.num_actions]
+    return len(lengths), max(lengths, default=0)
+
+
+def last_action_index(action_mask: np.ndarray) -> int:
+    """Position of the last action. Nothing from there on needs to be run: the token before predicts it."""
+    return int(np.flatnonzero(action_mask)[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """Where the N action tokens of some trajectories are in a right-padded table of S segments and T positions."""
+
+    input_ids: np.ndarray
+    """int64[S, T]."""
+    lengths: np.ndarray
+    """int64[S]."""
+    segments: np.ndarray
+    """int64[N], row of `input_ids`."""
+    positions: np.ndarray
+    """int64[N], the position that predicts the token: one before its own. The only shift there is."""
+    targets: np.ndarray
+    """int64[N], the tokens themselves."""
+    rows: np.ndarray
+    """int64[N], the trajectory."""
+    columns: np.ndarray
+    """int64[N], place among the trajectory's actions."""
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        yield from (self.input_ids, self.lengths, self.segments, self.positions, self.targets, self.rows, self.columns)
+
+    @classmethod
+    def of(cls, trajectories: Sequence[Trajectory]) -> _Layout | None:
+        """None where there is no action at all."""
+        inputs: list[np.ndarray] = []
+        parts: list[np.ndarray] = []  # each int64[5, actions of the segment]
+        for row, trajectory in enumerate(trajectories):
+            column = 0
+            for segment in trajectory.segments:
+                where = np.flatnonzero(segment.action_mask)
+                if not len(where):
+                    continue
+                if where[0] == 0:
+                    raise DataError(
+                        f"A segment of trajectory {row} (task {trajectory.task_key!r}) begins with a sampled token, "
+                        "but nothing before it predicts it. Begin prompts with at least one token."
+                    )
+                columns = np.arange(column, column + len(where))
+                column += len(where)
+                constant = np.ones_like(where)
+                parts.append(
+                    np.stack(
+                        [len(inputs) * constant, where - 1, segment.token_ids[where], row * constant, columns]
+                    ).astype(np.int64)
+                )
+                inputs.append(segment.token_ids[: where[-1]])
+        if not inputs:
+            return None
+        lengths = np.array([len(ids) for ids in inputs], dtype=np.int64)
+        input_ids = np.zeros((len(inputs), int(lengths.max())), dtype=np.int64)
+        for index, ids in enumerate(inputs):
+            input_ids[index, : len(ids)] = ids
+        return cls(input_ids, lengths, *np.concatenate(parts, axis=1))
+
+
+def _token_statistics(logits: Tensor, targets: Tensor, temperature: float, with_entropy: bool) -> tuple[Tensor, Tensor]:
+    # bf16 sums over a vocabulary drift visibly; do them in float32 at least.
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
+    normaliser = torch.logsumexp(logits, dim=-1)
+    logprobs = logits.gather(-1, targets[:, None]).squeeze(-1) - normaliser
+    if not with_entropy:
+        return logprobs, torch.zeros_like(logprobs)
+    return logprobs, normaliser - (torch.softmax(logits, dim=-1) * logits).sum(dim=-1)
+
+
+@torch.no_grad()
+def _base_and_head(module: nn.Module) -> tuple[Any, Any]:
+    """The model below the head, and the head, if together they give the model's logits; else (None, None)."""
+    base, head = getattr(module, "base_model", None), getattr(module, "get_output_embeddings", lambda: None)()
+    if base is None or base is module or head is None:
+        return None, None
+    device = next(module.parameters()).device
+    inputs = {"input_ids": torch.arange(6, device=device).view(2, 3) % head.weight.shape[0], "use_cache": False}
+    states = getattr(base(**inputs), "last_hidden_state", None)
+    if states is None:
+        return None, None
+    expected, logits = module(**inputs).logits, head(states)
+    is_same = logits.shape == expected.shape and torch.allclose(logits, expected, rtol=1e-5, atol=1e-5)
+    return (base, head) if is_same else (None, None)
