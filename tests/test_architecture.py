@@ -207,6 +207,42 @@ def packages_unlike_the_tree(listed: Iterable[str], found: Iterable[str]) -> lis
     return missing + [f"{package} is listed but has no folder" for package in sorted(listed - found)]
 
 
+def own_skips(source: Source) -> list[str]:
+    """Tests skip through the fixture `require` only, so that LLMGYM_REQUIRE can forbid it."""
+    return [
+        f"{source.path}:{node.lineno}: skip through the fixture `require`, which LLMGYM_REQUIRE can forbid to"
+        for node in ast.walk(ast.parse(source.text))
+        if isinstance(node, ast.Attribute | ast.Name)
+        if ast.unparse(node).rpartition(".")[2] in ("skip", "skipif", "importorskip", "SkipTest", "skipTest")
+    ]
+
+
+def entry_points_to_nothing(groups: dict[str, dict[str, str]], sources: Iterable[Source]) -> list[str]:
+    """What pyproject.toml announces exists: the module, and a name at its top level."""
+    names = {source.module: {*_top_level_names(source.text)} for source in sources}
+    points = [point for group in groups.values() for point in group.values()]
+    return [f"{point} is announced but not there" for point in points if not _is_there(point, names)]
+
+
+def _is_there(point: str, names: dict[str, set[str]]) -> bool:
+    module, _, name = point.partition(":")
+    return name in names.get(module, ())
+
+
+def _top_level_names(text: str) -> Iterator[str]:
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            yield node.name
+        elif isinstance(node, ast.ImportFrom):
+            yield from (alias.asname or alias.name for alias in node.names)
+
+
+def none_of(problems: Iterable[str]) -> None:
+    """Fail with all problems at once, a line each."""
+    if problems := list(problems):
+        pytest.fail("\n".join(problems), pytrace=False)
+
+
 def read(folders: Iterable[str]) -> list[Source]:
     paths = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
     return [Source(path.relative_to(ROOT).as_posix(), path.read_text()) for path in paths]
@@ -218,25 +254,33 @@ FILE_RULES = [wrong_style, plug_in_strings, wrong_layers, heavy_imports]
 
 @pytest.mark.parametrize("rule", FILE_RULES)
 def test_every_file_keeps_the_rule(rule):
-    assert [problem for source in SOURCES for problem in rule(source)] == []
+    none_of(problem for source in SOURCES for problem in rule(source))
 
 
 def test_no_file_is_long_without_saying_why():
-    assert [problem for source in [*SOURCES, *read(["tests", "benchmarks"])] for problem in overlong(source)] == []
+    none_of(problem for source in [*SOURCES, *read(["tests", "benchmarks"])] for problem in overlong(source))
+
+
+def test_no_test_skips_behind_the_back_of_ci():
+    none_of(problem for source in read(["tests"]) for problem in own_skips(source) if "conftest.py" not in source.path)
 
 
 def test_no_modules_import_each_other_in_a_circle():
-    assert cycles(SOURCES, by_part=False) == []
+    none_of(cycles(SOURCES, by_part=False))
 
 
 def test_no_parts_of_the_core_import_each_other_in_a_circle():
-    assert cycles(SOURCES, by_part=True) == []
+    none_of(cycles(SOURCES, by_part=True))
 
 
 def test_the_packages_in_pyproject_are_those_of_the_tree():
     found = [source.module for source in SOURCES if source.is_package]
 
-    assert packages_unlike_the_tree(PROJECT["tool"]["setuptools"]["packages"], found) == []
+    none_of(packages_unlike_the_tree(PROJECT["tool"]["setuptools"]["packages"], found))
+
+
+def test_every_entry_point_in_pyproject_is_there():
+    none_of(entry_points_to_nothing({**PROJECT["project"]["entry-points"], "": PROJECT["project"]["scripts"]}, SOURCES))
 
 
 @pytest.mark.parametrize(
@@ -270,6 +314,9 @@ def test_the_packages_in_pyproject_are_those_of_the_tree():
         (heavy_imports, "agents/x.py", "import transformers"),
         (heavy_imports, "llmgym/cli/x.py", "require('docker', extra='docker', purpose='It')"),
         (overlong, "envs/x.py", "\n" * 401),
+        (own_skips, "tests/x.py", "pytest.importorskip('docker')"),
+        (own_skips, "tests/x.py", "@pytest.mark.skipif(True, reason='no')\ndef test_x(): ..."),
+        (own_skips, "tests/x.py", "from pytest import skip\nskip('no')"),
     ],
 )
 def test_the_rule_catches(rule, path, text):
@@ -300,6 +347,7 @@ def test_the_rule_catches(rule, path, text):
         (heavy_imports, "llmgym/episode/x.py", "import numpy"),
         (overlong, "envs/x.py", '"""A table, hence over 400 lines."""' + "\n" * 500),
         (overlong, "envs/x.py", "\n" * 400),
+        (own_skips, "tests/x.py", "def test_x(require):\n    require('data', False, 'skip')"),
     ],
 )
 def test_the_rule_lets_pass(rule, path, text):
@@ -319,6 +367,15 @@ def test_a_circle_of_modules_and_parts_is_found(inner):
 
 def test_a_package_that_is_not_listed_or_has_no_folder_is_found():
     assert len(packages_unlike_the_tree(["a", "b"], ["b", "c"])) == 2
+
+
+def test_an_entry_point_to_nothing_is_found():
+    there = Source("envs/x.py", "class X: ...")
+    groups = {"group": {"a": "llmgym.envs.x:X", "b": "llmgym.envs.x:Y", "c": "llmgym.envs.y:X"}}
+
+    problems = entry_points_to_nothing(groups, [there])
+
+    assert [problem.split()[0] for problem in problems] == ["llmgym.envs.x:Y", "llmgym.envs.y:X"]
 
 
 def in_a_fresh_interpreter(code: str) -> str:
