@@ -50,8 +50,9 @@ def check_agent(agent: Agent) -> None:
     problems = _problems_with_members(agent)
     if not problems:
         kit = _Kit(agent)
+        problems = kit.shapes_and_finiteness()
+    if not problems:  # losses of a wrong shape cannot be added up, so the other promises wait for this one
         for promise in (
-            kit.shapes_and_finiteness,
             kit.determinism,
             kit.padding,
             kit.permutation,

@@ -1,0 +1,125 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmgym.learning.losses import (
+    clipped_policy_loss,
+    is_clipped,
+    kl_k1,
+    kl_k2,
+    kl_k3,
+    negative_log_likelihood,
+    policy_gradient_loss,
+)
+
+logprob = st.floats(-5, 0)
+advantage = st.floats(-3, 3)
+tokens = st.lists(st.tuples(logprob, logprob, advantage), min_size=1, max_size=6)
+clips = st.tuples(st.floats(0, 1), st.floats(0, 2))
+
+
+def row(numbers, padding=0):
+    return torch.tensor([[*numbers, *[math.nan] * padding]], dtype=torch.float64)
+
+
+def mask_of(length, padding=0):
+    return torch.tensor([[True] * length + [False] * padding])
+
+
+def columns_of(entries, padding=0):
+    new, old, advantages = zip(*entries, strict=True)
+    return row(new, padding).requires_grad_(), row(old, padding), row(advantages, padding)
+
+
+@given(tokens, clips, st.one_of(st.none(), st.floats(3.1, 5)), st.integers(0, 3))
+def test_clipped_loss_equals_its_definition_whatever_the_padding(entries, clip, dual_clip, padding):
+    low, high = clip
+    new, old, advantages = columns_of(entries, padding)
+
+    loss = clipped_policy_loss(
+        new, old, advantages, mask_of(len(entries), padding), clip_low=low, clip_high=high, dual_clip=dual_clip
+    )
+
+    def by_definition(l_new, l_old, a):
+        r = math.exp(l_new - l_old)
+        objective = min(r * a, min(max(r, 1 - low), 1 + high) * a)
+        return -max(objective, dual_clip * a) if a < 0 and dual_clip is not None else -objective
+
+    expected = [by_definition(*entry) for entry in entries]
+    assert loss[0].tolist() == pytest.approx([*expected, *[0.0] * padding])
+
+
+@given(tokens, clips)
+def test_clipped_tokens_are_those_without_a_gradient(entries, clip):
+    new, old, advantages = columns_of(entries)
+    mask = mask_of(len(entries))
+    options = {"clip_low": clip[0], "clip_high": clip[1]}
+    ratio = (new - old).exp().detach()
+    at_the_edge = ((ratio - 1 - clip[1]).abs() < 1e-9) | ((ratio - 1 + clip[0]).abs() < 1e-9)
+
+    clipped_policy_loss(new, old, advantages, mask, dual_clip=None, **options).sum().backward()
+
+    clipped = is_clipped(new, old, advantages, mask, **options)
+    has_gradient = new.grad != 0
+    assert bool(((clipped == ~has_gradient) | at_the_edge | (advantages.abs() < 1e-9)).all())
+
+
+@given(tokens)
+def test_at_ratio_one_the_clipped_gradient_is_the_plain_policy_gradient(entries):
+    new, _, advantages = columns_of(entries)
+    mask = mask_of(len(entries))
+
+    loss = clipped_policy_loss(new, None, advantages, mask, clip_low=0.2, clip_high=0.2, dual_clip=None)
+
+    (clipped,) = torch.autograd.grad(loss.sum(), new)
+    (plain,) = torch.autograd.grad(policy_gradient_loss(new, advantages, mask).sum(), new)
+    assert torch.allclose(clipped, plain)
+    assert torch.allclose(loss, -advantages)
+
+
+def test_padding_that_is_not_a_number_gets_gradient_zero():
+    new, old, advantages = columns_of([(-1.0, -1.1, 2.0)], padding=2)
+    mask = mask_of(1, padding=2)
+
+    losses = [
+        clipped_policy_loss(new, old, advantages, mask, clip_low=0.2, clip_high=0.2, dual_clip=3.0),
+        negative_log_likelihood(new, mask),
+        kl_k3(new, old, mask),
+    ]
+    (gradient,) = torch.autograd.grad(sum(loss.sum() for loss in losses), new)
+
+    assert gradient[0, 1:].tolist() == [0.0, 0.0]
+    assert math.isfinite(gradient[0, 0])
+
+
+@given(st.lists(st.floats(0.05, 1), min_size=2, max_size=6), st.lists(st.floats(0.05, 1), min_size=6, max_size=6))
+def test_k1_and_k3_are_unbiased_and_k2_has_the_gradient_of_the_kl(masses, other_masses):
+    logits = torch.tensor(masses, dtype=torch.float64).log().requires_grad_()
+    log_q = torch.tensor(other_masses[: len(masses)], dtype=torch.float64).log().log_softmax(-1)
+    log_p = logits.log_softmax(-1)
+    mask = torch.ones_like(log_q, dtype=torch.bool)
+    kl = (log_p.exp() * (log_p - log_q)).sum()
+
+    def expectation(values):
+        return (log_p.exp().detach() * values).sum()
+
+    assert expectation(kl_k1(log_p, log_q, mask)).item() == pytest.approx(kl.item(), abs=1e-9)
+    assert expectation(kl_k3(log_p, log_q, mask)).item() == pytest.approx(kl.item(), abs=1e-9)
+    (gradient_k2,) = torch.autograd.grad(expectation(kl_k2(log_p, log_q, mask)), logits, retain_graph=True)
+    (gradient_k1,) = torch.autograd.grad(expectation(kl_k1(log_p, log_q, mask)), logits, retain_graph=True)
+    (gradient_kl,) = torch.autograd.grad(kl, logits)
+    assert torch.allclose(gradient_k2, gradient_kl, atol=1e-9)
+    assert torch.allclose(gradient_k1, torch.zeros_like(gradient_k1), atol=1e-9)
+
+
+@given(logprob, logprob)
+def test_k2_and_k3_are_never_negative(new, ref):
+    assert kl_k2(row([new]), row([ref]), mask_of(1)).item() >= 0
+    assert kl_k3(row([new]), row([ref]), mask_of(1)).item() >= 0
+
+
+def test_negative_log_likelihood_is_minus_the_log_probability_of_real_tokens():
+    assert negative_log_likelihood(row([-0.5, -2.0], 1), mask_of(2, 1)).tolist() == [[0.5, 2.0, 0.0]]
