@@ -1,0 +1,95 @@
+"""Problem sets as tasks in splits, loaded on first use and kept for the process."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmgym.episode import FiniteTasks, Task, split_of
+from llmgym.errors import ConfigError, DataError
+
+from . import exact
+from .comparison import require_math_verify
+from .rows import Row, hub_splits, is_file_name, read_file, read_hub, task_of
+
+
+@dataclass(frozen=True)
+class ProblemSet:
+    """Where problems come from. Two equal ones share their tasks.
+
+    Args:
+        dataset: a .jsonl, .json or .parquet file, or an id of the Hugging Face hub.
+        test_dataset: the same for the test split. None: the hub's own test split where it has one, else a tenth of
+            `dataset`, chosen by a hash of each problem.
+        config: configuration of the data set on the hub.
+        columns: (what, column) pairs, where what is "prompt" or "answer".
+        needs_numbers: refuse reference answers that are not single numbers.
+    """
+
+    dataset: str
+    test_dataset: str | None = None
+    config: str | None = None
+    columns: tuple[tuple[str, str], ...] = ()
+    needs_numbers: bool = False
+
+    def tasks(self, split: str) -> FiniteTasks:
+        """The tasks of "train" or "test". A problem of the test split is never a training problem too.
+
+        Raises:
+            ConfigError: there is no such split.
+            DataError: a row cannot be used; DataNotFoundError: there are no such data.
+            MissingExtraError: the data need a package that is not installed.
+        """
+        if split not in ("train", "test"):
+            raise ConfigError(f'split is {split!r}, but a problem set has the splits "train" and "test".')
+        with _loading:  # two threads that ask at once load once
+            return _load(self)[split]
+
+
+_loading = threading.Lock()
+
+
+@functools.lru_cache(maxsize=8)
+def _load(source: ProblemSet) -> Mapping[str, FiniteTasks]:
+    if source.test_dataset is not None:
+        train = _unique(_rows(source.dataset, source.config, "train"), source)
+        test = _unique(_rows(source.test_dataset, source.config, "test"), source)
+    elif not is_file_name(source.dataset) and "test" in hub_splits(source.dataset, source.config):
+        train, test = (_unique(read_hub(source.dataset, source.config, split), source) for split in ("train", "test"))
+    else:
+        every = _unique(_rows(source.dataset, source.config, "train"), source)
+        train = {prompt: task for prompt, task in every.items() if split_of(task.prompt) == "train"}
+        test = {prompt: task for prompt, task in every.items() if prompt not in train}
+    train = {prompt: task for prompt, task in train.items() if prompt not in test}
+    tasks = {"train": list(train.values()), "test": list(test.values())}
+    if source.needs_numbers:
+        _require_numbers([*tasks["train"], *tasks["test"]], source.dataset)
+    elif any(exact.read(task.answer or "") is None for of_split in tasks.values() for task in of_split):
+        require_math_verify()
+    return {split: FiniteTasks(of_split) for split, of_split in tasks.items()}
+
+
+def _rows(dataset: str, config: str | None, split: str) -> Iterator[Row]:
+    return read_file(Path(dataset).expanduser()) if is_file_name(dataset) else read_hub(dataset, config, split)
+
+
+def _unique(rows: Iterable[Row], source: ProblemSet) -> dict[str, Task]:
+    """Tasks by their problem without regard to white space; the first of equal ones stays."""
+    tasks: dict[str, Task] = {}
+    columns = dict(source.columns)
+    for where, row in rows:
+        task = task_of(where, row, columns)
+        tasks.setdefault("".join(task.prompt.split()), task)
+    return tasks
+
+
+def _require_numbers(tasks: list[Task], dataset: str) -> None:
+    for task in tasks:
+        if not isinstance(exact.read(task.answer or ""), exact.Number):
+            raise DataError(
+                f"{dataset} asks {task.prompt[:60]!r}, whose reference answer {task.answer!r} is not a single "
+                'number, as answer_format="last_number" needs. Use answer_format="box" or "tags".'
+            )
