@@ -8,25 +8,27 @@ from llmgym.agents.sft import SFT
 
 from llmgym.episode import Segment, StopReason, Trajectory
 from llmgym.errors import ConfigError
-from llmgym.learning import ActionBatch, Aggregation, ModelOutputs, Need, check_agent
+from llmgym.learning import ActionBatch, Aggregation, Learner, LearnerConfig, ModelOutputs, Need, check_agent
 from llmgym.registry import AGENTS
 
 
-def batch_of(rewards, num_actions=2):
-    ids = np.arange(num_actions + 1, dtype=np.int32)
-    rows = [
-        Trajectory(
-            segments=(Segment(ids, ids > 0, -np.ones(len(ids), dtype=np.float32)),),
-            turns=(),
-            reward=reward,
-            terminated=True,
-            truncated=False,
-            stop_reason=StopReason.ANSWERED,
-            metadata={},
-        )
-        for reward in rewards
-    ]
-    return ActionBatch.from_trajectories(rows)
+def trajectory(token_ids, *, reward, logprob=-1.0):
+    """The first token is the prompt, the others were sampled."""
+    ids = np.array(token_ids, dtype=np.int32)
+    is_action = np.arange(len(ids)) > 0
+    return Trajectory(
+        segments=(Segment(ids, is_action, np.where(is_action, logprob, 0).astype(np.float32)),),
+        turns=(),
+        reward=reward,
+        terminated=True,
+        truncated=False,
+        stop_reason=StopReason.ANSWERED,
+        metadata={},
+    )
+
+
+def batch_of(rewards):
+    return ActionBatch.from_trajectories([trajectory([0, 1, 2], reward=reward) for reward in rewards])
 
 
 def outputs_like(batch, logprob):
@@ -108,3 +110,41 @@ def test_sft_loss_is_the_negative_log_likelihood():
     batch = batch_of([0.0])
 
     assert SFT().loss(outputs_like(batch, -1.5), batch)["nll"].tolist() == [[1.5, 1.5]]
+
+
+PAID = 18
+"""The token that the bandit pays; the model starts with giving it a probability of 0.21."""
+
+
+def bandit_model():
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 23, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    return LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=4, initializer_range=0.3))
+
+
+@torch.no_grad()
+def log_probabilities(model):
+    """Of the one action, after the prompt [1]."""
+    return model(torch.tensor([[1]])).logits[0, 0].log_softmax(-1)
+
+
+def bandit_group(model, rng):
+    log_p = log_probabilities(model)
+    p = log_p.double().exp().numpy()
+    tokens = rng.choice(len(p), size=8, p=p / p.sum())
+    return [trajectory([1, token], reward=float(token == PAID), logprob=log_p[token].item()) for token in tokens]
+
+
+@pytest.mark.parametrize("settings", [{}, {"epochs": 2, "minibatches": 2}], ids=["on policy", "several steps"])
+def test_grpo_on_a_bandit_raises_the_paid_tokens_probability(settings):
+    model, rng = bandit_model(), np.random.default_rng(0)
+    learner = Learner(model, GRPO(**settings), LearnerConfig(learning_rate=1e-2))
+    before = log_probabilities(model)[PAID].exp()
+
+    metrics = [learner.update([bandit_group(model, rng), bandit_group(model, rng)]) for _ in range(15)]
+
+    assert before < 0.3
+    assert log_probabilities(model)[PAID].exp() > 0.9
+    assert max(entry["max_logprob_gap"] for entry in metrics) < 1e-4

@@ -8,7 +8,7 @@ from llmgym.agents.grpo import GRPO
 from llmgym.agents.sft import SFT
 
 from llmgym.episode import Segment, StopReason, Trajectory, TurnRecord
-from llmgym.errors import CheckpointError, ConfigError, DataError, LearnerError, OutputFolderError
+from llmgym.errors import CheckpointError, ConfigError, LearnerError
 from llmgym.learning import (
     Aggregation,
     DataKind,
@@ -19,18 +19,14 @@ from llmgym.learning import (
     RolloutSpec,
     Unit,
     load_checkpoint,
-    load_policy,
     save_checkpoint,
 )
-from llmgym.learning import model as model_module
 from llmgym.learning.microbatches import plan_microbatches
 from llmgym.messages import AssistantMessage
 from llmgym.sampling import SamplingParams
 from llmgym.scoring import Score
 
 VOCABULARY = 23
-PAID = 18
-"""The token that the bandit pays; the model starts with giving it a probability of 0.14."""
 
 
 def tiny_model(seed=0, **changes):
@@ -52,7 +48,7 @@ def tiny_model(seed=0, **changes):
 
 
 def trajectory(*segments, reward=0.0, logprob=None, **fields):
-    """One trajectory; a segment is a text of digits, where `.` before a digit means that it was sampled."""
+    """One trajectory; a segment is a text of token ids, where `.` before one means that it was sampled."""
     parts, turns = [], []
     for index, text in enumerate(segments):
         ids, mask = [], []
@@ -79,7 +75,7 @@ def trajectory(*segments, reward=0.0, logprob=None, **fields):
 
 
 def varied(reward=lambda index: float(index % 2), **fields):
-    """Several turns, several segments, no action at all, and lengths from 1 to 9."""
+    """Several turns, several segments, no action at all, and lengths from 1 to 8."""
     texts = [
         ("1 2 .3 .4 5 .6",),
         ("7 .8", "1 2 3 .4 .5 .6 7 8 .9"),
@@ -104,112 +100,6 @@ def with_sampling_logprobs(model, rows, temperature=1.0):
             segments.append(dataclasses.replace(segment, sampling_logprobs=values))
         filled.append(dataclasses.replace(row, segments=tuple(segments)))
     return filled
-
-
-def logprobs_by_definition(model, row, temperature=1.0):
-    """Each segment alone through the model, log_softmax of its own logits."""
-    found, entropies = [], []
-    for segment in row.segments:
-        ids = torch.from_numpy(segment.token_ids.astype(np.int64))
-        log_p = torch.log_softmax(model(ids[None]).logits[0] / temperature, dim=-1)
-        for position in np.flatnonzero(segment.action_mask):
-            found.append(log_p[position - 1, ids[position]])
-            entropies.append(-(log_p[position - 1].exp() * log_p[position - 1]).sum().detach())
-    return found, entropies
-
-
-class ScaledLogits(torch.nn.Module):
-    """A model whose logits are not those of its head, as with soft-capping."""
-
-    def __init__(self, inner):
-        super().__init__()
-        self.inner = inner
-
-    def base_model(self, **inputs):
-        return self.inner.base_model(**inputs)
-
-    def get_output_embeddings(self):
-        return self.inner.get_output_embeddings()
-
-    def forward(self, input_ids=None, **inputs):
-        output = self.inner(input_ids=input_ids, **inputs)
-        output.logits = 5 * torch.tanh(output.logits / 5)
-        return output
-
-
-@pytest.mark.parametrize("max_logits", [10**6, 3 * VOCABULARY], ids=["at once", "in chunks"])
-@pytest.mark.parametrize("temperature", [1.0, 0.6])
-@pytest.mark.parametrize("wrap", [lambda model: model, ScaledLogits], ids=["own head", "capped logits"])
-def test_logprobs_and_entropies_equal_those_of_the_models_own_logits(wrap, temperature, max_logits, monkeypatch):
-    monkeypatch.setattr(model_module, "_MAX_LOGITS", max_logits)
-    model, rows = wrap(tiny_model()), varied()
-    policy = Policy(model)
-
-    outputs = policy.action_outputs(rows, temperature=temperature, with_entropy=True)
-
-    assert policy.runs_head_on_actions_only == (wrap is not ScaledLogits)
-    assert outputs.logprobs_BA.shape == (6, 8)
-    for index, row in enumerate(rows):
-        expected, entropies = logprobs_by_definition(model, row, temperature)
-        expected, padding = [value.item() for value in expected], [0.0] * (8 - len(expected))
-        assert outputs.logprobs_BA[index].tolist() == pytest.approx([*expected, *padding], abs=1e-5)
-        assert outputs.entropy_BA[index].tolist() == pytest.approx([*map(float, entropies), *padding], abs=1e-5)
-
-
-@pytest.mark.parametrize("max_logits", [10**6, 3 * VOCABULARY], ids=["at once", "in chunks"])
-def test_gradients_equal_those_of_the_models_own_logits(max_logits, monkeypatch):
-    monkeypatch.setattr(model_module, "_MAX_LOGITS", max_logits)
-    model, rows = tiny_model().double(), varied()
-
-    Policy(model).action_outputs(rows, temperature=0.7).logprobs_BA.sum().backward()
-    gradients = [parameter.grad.clone() for parameter in model.parameters()]
-    model.zero_grad()
-    sum(sum(logprobs_by_definition(model, row, 0.7)[0]) for row in rows).backward()
-
-    for gradient, parameter in zip(gradients, model.parameters(), strict=True):
-        assert torch.allclose(gradient, parameter.grad, rtol=1e-9, atol=1e-12)
-
-
-def test_padding_ids_of_the_vocabulary_hold_no_probability():
-    model, row = tiny_model(), trajectory("1 .2")
-
-    logprob = Policy(model, num_tokens=20).action_outputs([row], temperature=1.0).logprobs_BA
-
-    logits = model(torch.tensor([[1]])).logits[0, 0, :20]
-    assert logprob.item() == pytest.approx(logits.log_softmax(-1)[2].item(), abs=1e-5)
-
-
-def test_dropout_is_off_also_with_a_gradient():
-    model = tiny_model(attention_dropout=0.9).train()
-    policy = Policy(model)
-
-    first, second = (policy.action_outputs(varied(), temperature=1.0).logprobs_BA for _ in range(2))
-
-    assert first.requires_grad
-    assert torch.equal(first, second)
-
-
-def test_trajectories_without_any_action_give_an_empty_table():
-    outputs = Policy(tiny_model()).action_outputs([trajectory("1 2 3")], temperature=1.0, with_entropy=True)
-
-    assert outputs.logprobs_BA.shape == outputs.entropy_BA.shape == (1, 0)
-
-
-def test_segment_that_begins_with_a_sampled_token_is_refused():
-    with pytest.raises(DataError, match="begins with a sampled token"):
-        Policy(tiny_model()).action_outputs([trajectory(".1 .2")], temperature=1.0)
-
-
-def test_policy_loads_from_a_folder_and_says_what_is_wrong_with_another(tmp_path):
-    model = tiny_model()
-    model.save_pretrained(tmp_path / "model")
-
-    policy = load_policy(tmp_path / "model")
-
-    assert torch.equal(policy.module.lm_head.weight, model.lm_head.weight)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match="No causal language model could be loaded"):
-        load_policy(tmp_path / "empty")
 
 
 def test_microbatches_hold_each_row_once_within_the_budget():
@@ -261,33 +151,6 @@ def test_a_few_sft_updates_make_demonstrations_likelier():
 
     assert losses[-1] < 0.5 * losses[0]
     assert losses == sorted(losses, reverse=True)
-
-
-def bandit_batch(model, rng, group_size=8):
-    """One action after the prompt "1", sampled from the model; PAID is paid."""
-    with torch.no_grad():
-        log_p = model(torch.tensor([[1]])).logits[0, 0].log_softmax(-1)
-    tokens = rng.choice(VOCABULARY, size=group_size, p=log_p.double().exp().numpy() / log_p.double().exp().sum().item())
-    return [trajectory(f"1 .{token}", reward=float(token == PAID), logprob=log_p[token].item()) for token in tokens]
-
-
-@pytest.mark.parametrize("settings", [{}, {"epochs": 2, "minibatches": 2}], ids=["on policy", "several steps"])
-def test_grpo_on_a_bandit_raises_the_paid_tokens_probability(settings):
-    learner = Learner(tiny_model(), GRPO(**settings), LearnerConfig(learning_rate=1e-2))
-    rng = np.random.default_rng(0)
-    model = learner.policy.module
-
-    def probability():
-        with torch.no_grad():
-            return model(torch.tensor([[1]])).logits[0, 0].softmax(-1)[PAID].item()
-
-    before = probability()
-    for _ in range(15):
-        metrics = learner.update([bandit_batch(model, rng), bandit_batch(model, rng)])
-
-    assert before < 0.2
-    assert probability() > 0.9
-    assert metrics["max_logprob_gap"] < 1e-4
 
 
 def test_metrics_of_an_on_policy_update_say_that_sampler_and_learner_agree():
@@ -490,21 +353,6 @@ def test_greedy_rollouts_are_learned_from_at_temperature_one():
     assert Learner(tiny_model(), agent).temperature == 1.0
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_weights_for_the_sampler_hold_tied_heads_under_both_names(tied):
-    model = tiny_model(tie_word_embeddings=tied)
-    source = Learner(model, SFT()).weight_source()
-
-    weights = dict(source)
-
-    assert set(weights) == set(dict(source)) == set(model.state_dict()) == set(source.shapes())
-    assert (weights["lm_head.weight"] is weights["model.embed_tokens.weight"]) is False
-    assert torch.equal(weights["lm_head.weight"], weights["model.embed_tokens.weight"]) == tied
-    assert source.shapes()["lm_head.weight"] == ("float32", (VOCABULARY, 32))
-    assert not any(tensor.requires_grad for tensor in weights.values())
-    assert source.is_adapter is False
-
-
 def test_run_continued_from_a_checkpoint_goes_on_bit_for_bit(tmp_path):
     def learner_of(seed):
         config = LearnerConfig(learning_rate=1e-3, schedule="linear", total_steps=20, warmup_steps=3)
@@ -540,90 +388,3 @@ def test_state_of_another_model_is_refused():
 
     with pytest.raises(CheckpointError, match="not of this learner's model"):
         Learner(tiny_model(), SFT()).load_state_dict(state)
-
-
-def test_damaged_checkpoint_is_refused(tmp_path):
-    save_checkpoint(tmp_path, {"weights": torch.arange(100)})
-    (path,) = tmp_path.glob("state-*.pt")
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-    with pytest.raises(CheckpointError, match="is damaged"):
-        load_checkpoint(tmp_path)
-
-
-def test_checkpoint_without_a_manifest_or_without_its_file_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="no complete checkpoint"):
-        load_checkpoint(tmp_path)
-    save_checkpoint(tmp_path, {"step": 1})
-    next(tmp_path.glob("state-*.pt")).unlink()
-    with pytest.raises(CheckpointError, match="is incomplete"):
-        load_checkpoint(tmp_path)
-
-
-def test_crash_while_writing_leaves_the_former_checkpoint_whole(tmp_path, monkeypatch):
-    save_checkpoint(tmp_path, {"step": 1})
-
-    def crash(*_):
-        raise OSError("no space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("llmgym.learning.checkpoint._sync", crash)
-        with pytest.raises(OSError, match="no space"):
-            save_checkpoint(tmp_path, {"step": 2})
-    assert load_checkpoint(tmp_path) == {"step": 1}
-
-    save_checkpoint(tmp_path, {"step": 3})
-    assert load_checkpoint(tmp_path) == {"step": 3}
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_checkpoint_is_never_written_over_other_files(tmp_path):
-    (tmp_path / "thesis.tex").write_text("precious")
-
-    with pytest.raises(OutputFolderError, match=r"holds 'thesis\.tex'"):
-        save_checkpoint(tmp_path, {"step": 1})
-
-
-def test_state_that_could_not_be_loaded_safely_is_refused_when_saved(tmp_path):
-    with pytest.raises(ConfigError, match=r"state\['rng'\]\[0\] is of type ndarray"):
-        save_checkpoint(tmp_path, {"rng": [np.zeros(2)]})
-
-
-def test_learning_rate_rises_falls_and_ends_at_its_share():
-    config = LearnerConfig(learning_rate=1.0, schedule="linear", warmup_steps=4, total_steps=14, final_lr_share=0.2)
-
-    rates = [config.learning_rate_at(step) for step in range(16)]
-
-    assert rates[:5] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
-    assert rates[9] == pytest.approx(0.6)
-    assert rates[14:] == pytest.approx([0.2, 0.2])
-    cosine = dataclasses.replace(config, schedule="cosine")
-    assert [cosine.learning_rate_at(step) for step in (4, 9, 14)] == pytest.approx([1.0, 0.6, 0.2])
-    assert LearnerConfig(learning_rate=1.0).learning_rate_at(10**9) == 1.0
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"learning_rate": 0.0}, "learning_rate is 0.0"),
-        ({"betas": (0.9, 1.0)}, "betas"),
-        ({"schedule": "linear"}, "must know where it ends"),
-        ({"schedule": "step"}, "schedule is 'step'"),
-        ({"microbatch_tokens": 0}, "microbatch_tokens is 0"),
-        ({"max_grad_norm": 0.0}, "max_grad_norm"),
-    ],
-)
-def test_setting_out_of_range_is_refused(wrong, message):
-    with pytest.raises(ConfigError, match=message):
-        LearnerConfig(**wrong)
-
-
-def test_weight_decay_leaves_norms_alone():
-    learner = Learner(tiny_model(), SFT(), LearnerConfig(weight_decay=0.1))
-
-    decayed = {id(p): group["weight_decay"] for group in learner.optimizer.param_groups for p in group["params"]}
-
-    for name, parameter in learner.policy.module.named_parameters():
-        assert decayed[id(parameter)] == (0.0 if "norm" in name else 0.1), name

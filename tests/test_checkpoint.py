@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+import torch
+
+from llmgym.errors import CheckpointError, ConfigError, OutputFolderError
+from llmgym.learning import (
+    load_checkpoint,
+    save_checkpoint,
+)
+
+
+def test_damaged_checkpoint_is_refused(tmp_path):
+    save_checkpoint(tmp_path, {"weights": torch.arange(100)})
+    (path,) = tmp_path.glob("state-*.pt")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_checkpoint(tmp_path)
+
+
+def test_checkpoint_without_a_manifest_or_without_its_file_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="no complete checkpoint"):
+        load_checkpoint(tmp_path)
+    save_checkpoint(tmp_path, {"step": 1})
+    next(tmp_path.glob("state-*.pt")).unlink()
+    with pytest.raises(CheckpointError, match="is incomplete"):
+        load_checkpoint(tmp_path)
+
+
+def test_crash_while_writing_leaves_the_former_checkpoint_whole(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, {"step": 1})
+
+    def crash(*_):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("llmgym.learning.checkpoint._sync", crash)
+        with pytest.raises(OSError, match="no space"):
+            save_checkpoint(tmp_path, {"step": 2})
+    assert load_checkpoint(tmp_path) == {"step": 1}
+
+    save_checkpoint(tmp_path, {"step": 3})
+    assert load_checkpoint(tmp_path) == {"step": 3}
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_checkpoint_is_never_written_over_other_files(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+
+    with pytest.raises(OutputFolderError, match=r"holds 'thesis\.tex'"):
+        save_checkpoint(tmp_path, {"step": 1})
+
+
+def test_state_that_could_not_be_loaded_safely_is_refused_when_saved(tmp_path):
+    with pytest.raises(ConfigError, match=r"state\['rng'\]\[0\] is of type ndarray"):
+        save_checkpoint(tmp_path, {"rng": [np.zeros(2)]})
