@@ -1,14 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from llmgym.agents.sft import SFT
 
 from llmgym.episode import Segment, StopReason, Trajectory
 from llmgym.errors import ConfigError, DataError
-from llmgym.agents.sft import SFT
-from llmgym.learning import Learner, (
-    Policy,
-    load_policy,
-)
+from llmgym.learning import Learner, Policy, load_policy
 from llmgym.learning import model as model_module
 
 VOCABULARY = 23
