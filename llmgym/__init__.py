@@ -39,12 +39,12 @@ from .scoring import Score, Verifier
 from .tools import Calculator, Tool, ToolError
 
 if TYPE_CHECKING:
+    from .cli.runs import train as train
     from .episode.check_env import check_env as check_env
     from .evaluation import evaluate as evaluate
     from .learning.check_agent import check_agent as check_agent
     from .rollout import collect as collect
     from .training import Trainer as Trainer
-    from .training import train as train
 
 __version__ = "0.1.0"
 
@@ -54,7 +54,7 @@ _ON_FIRST_USE = {
     "check_env": "episode.check_env",
     "collect": "rollout",
     "evaluate": "evaluation",
-    "train": "training",
+    "train": "cli.runs",
 }
 
 

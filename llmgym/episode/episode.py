@@ -35,6 +35,7 @@ from .limits import Limits, StopReason
 from .message_env import EnvResponse, MessageEnv
 from .tasks import Task
 from .trajectory import Segment, Trajectory, TurnRecord
+from .waiting import resolved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,6 +287,17 @@ class Episode:
         message = self._turns[-1].message
         assert message is not None, "ask() follows a feed() that returned True"
         return self.env.step(message)
+
+    def answer(self) -> EnvResponse:
+        """Ask the environment and take its answer at once, for callers that are not asynchronous.
+
+        Raises:
+            InfrastructureError: our machinery failed; the episode is over and not valid.
+        """
+        with self.guarding():
+            response = resolved(self.ask())
+        self.apply(response)
+        return response
 
     @contextmanager
     def guarding(self) -> Iterator[None]:

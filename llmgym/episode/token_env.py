@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import operator
-import threading
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import cache
 from typing import Any, ClassVar, SupportsIndex, TypeVar, cast
@@ -21,7 +19,7 @@ from ..messages import Message, chat_for, load_tokenizer
 from ..messages.spaces import Tokens, UnicodeText
 from .episode import Episode, EpisodeSettings
 from .limits import Limits
-from .message_env import EnvResponse, MessageEnv
+from .message_env import MessageEnv
 from .tasks import TaskSource
 from .trajectory import Trajectory
 
@@ -168,10 +166,7 @@ class TokenEnv(gym.Env[Any, Any]):
         num_segments, num_ids = episode.num_segments, len(self._ids)
         score = None
         if episode.feed(new_ids):
-            with episode.guarding():
-                response = _resolved(episode.ask())
-            episode.apply(response)
-            score = episode.last_score
+            score = episode.answer().score
         elif episode.is_over:
             score = episode.last_score
         self._resume_hot_path()
@@ -305,21 +300,3 @@ def _require_one_of(what: str, value: str, known: Sequence[str]) -> None:
         from ..registry import closest
 
         raise ConfigError(f"{what} is {value!r}, which does not exist. {closest(value, known)}")
-
-
-def _resolved(response: EnvResponse | Awaitable[EnvResponse]) -> EnvResponse:
-    """The response itself; an awaitable one is awaited on a loop of its own, also under a running one."""
-    if not inspect.isawaitable(response):
-        return response
-    return asyncio.run_coroutine_threadsafe(_awaited(response), _event_loop()).result()
-
-
-async def _awaited(value: Awaitable[T]) -> T:
-    return await value
-
-
-@cache
-def _event_loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="llmgym-async-steps", daemon=True).start()
-    return loop

@@ -2,5 +2,17 @@
 
 from .collect import Collector, EpisodePlan, collect, groups_of, plan_groups
 from .cursor import TaskCursor
+from .demonstrate import demonstrate
+from .store import load_trajectories, save_trajectories
 
-__all__ = ["Collector", "EpisodePlan", "TaskCursor", "collect", "groups_of", "plan_groups"]
+__all__ = [
+    "Collector",
+    "EpisodePlan",
+    "TaskCursor",
+    "collect",
+    "demonstrate",
+    "groups_of",
+    "load_trajectories",
+    "plan_groups",
+    "save_trajectories",
+]

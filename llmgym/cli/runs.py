@@ -1,0 +1,79 @@
+"""Training runs, from Python and from the command line."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from ..registry import closest
+from ..report import held_out_table, write_report
+from ..settings import from_mapping
+from ..training import RunConfig, RunProgress, RunResult, Trainer, load_config
+
+RECIPES = Path(__file__).parent.parent / "training" / "recipes"
+
+
+def recipe_path(name: str) -> Path:
+    """The run file that `name` means: a path, or the name of a recipe that llmgym brings.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if name.endswith(".toml") or "/" in name:
+        return Path(name)
+    recipes = {path.stem: path for path in RECIPES.glob("*.toml")}
+    if name not in recipes:
+        raise ConfigError(f"{name!r} is neither a run file (*.toml) nor a recipe. {closest(name, recipes)}")
+    return recipes[name]
+
+
+def run_file(name: str, overrides: list[str], *, progress: RunProgress | None = None) -> RunResult:
+    """Run a run file or recipe, with dotted overrides, and write its report."""
+    return _run(load_config(recipe_path(name), overrides), progress)
+
+
+def train(
+    *,
+    env: str,
+    model: str | Path = "",
+    agent: str | Mapping[str, Any] = "grpo",
+    sampler: str = "torch",
+    steps: int = 100,
+    env_kwargs: Mapping[str, Any] | None = None,
+    progress: RunProgress | None = None,
+    **settings: Any,
+) -> RunResult:
+    """Train a policy and write its report; the same run as `llmgym train` makes from a file.
+
+    Args:
+        env: id of the environment.
+        model: folder or hub id of a causal language model; "" makes a tiny one from nothing.
+        agent: name of a registered agent, or a mapping of its name and settings.
+        sampler: name of a registered sampler.
+        steps: batches to learn from.
+        env_kwargs: further keywords for `gym.make`.
+        progress: where the run shows how it goes.
+        settings: further fields of `RunConfig`, tables as mappings, e.g. `learner={"learning_rate": 1e-5}`.
+
+    Raises:
+        ConfigError: a setting is misspelt, of the wrong type or out of range.
+        OutputFolderError: the output folder is not empty; nothing was written.
+    """
+    values = {
+        "env": {"id": env, "kwargs": dict(env_kwargs or {})},
+        "model": {"path": str(model)},
+        "agent": {"name": agent} if isinstance(agent, str) else dict(agent),
+        "sampler": sampler,
+        "steps": steps,
+        **settings,
+    }
+    return _run(from_mapping(RunConfig, values), progress)
+
+
+def _run(config: RunConfig, progress: RunProgress | None) -> RunResult:
+    trainer = Trainer(config, progress=progress)
+    result = trainer.run()
+    write_report(result.folder, result.before, result.after)
+    trainer.progress.console.print(held_out_table(result.before, result.after))
+    trainer.progress.line(f"written to {result.folder}: model/, metrics.jsonl, curve.png, samples.txt, trajectories/")
+    return result

@@ -1,0 +1,157 @@
+"""How good a policy is on tasks it has not learned from."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import gymnasium as gym
+
+from ..episode import Task, TokenEnv, Trajectory
+from ..errors import ConfigError, InfrastructureError
+from ..extras import require
+from ..rollout import Collector, groups_of, plan_groups
+from ..sampling import Sampler, SamplingParams
+from .estimators import Estimate, clustered_mean, wilson_interval
+
+TextPolicy = Callable[[Sequence[Mapping[str, str]]], str]
+"""From the conversation so far, as role and content, to the policy's next message."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a policy earned. Trajectories that are not valid count nowhere but in `num_invalid`."""
+
+    trajectories: tuple[Trajectory, ...]
+    full_reward: float
+    """An episode that earns it is a success."""
+
+    @property
+    def valid(self) -> list[Trajectory]:
+        """The trajectories that count."""
+        return [trajectory for trajectory in self.trajectories if trajectory.is_valid]
+
+    @property
+    def num_invalid(self) -> int:
+        """Trajectories that our machinery failed."""
+        return len(self.trajectories) - len(self.valid)
+
+    @property
+    def success(self) -> Estimate:
+        """Share of episodes with the full reward."""
+        groups = [[float(t.reward >= self.full_reward) for t in group] for group in groups_of(self.valid)]
+        if all(len(group) == 1 for group in groups):
+            return wilson_interval(sum(int(group[0]) for group in groups), len(groups))
+        return clustered_mean(groups)
+
+    @property
+    def reward(self) -> Estimate:
+        """Mean reward of an episode."""
+        return clustered_mean([[trajectory.reward for trajectory in group] for group in groups_of(self.valid)])
+
+    @property
+    def tool_share(self) -> float:
+        """Share of episodes with at least one tool call."""
+        used = [any(turn.message.tool_calls for turn in trajectory.turns) for trajectory in self.valid]
+        return sum(used) / len(used)
+
+    def summary(self) -> dict[str, Any]:
+        """The figures by name, as plain values."""
+        valid, success, reward = self.valid, self.success, self.reward
+        return {
+            "num_episodes": len(self.trajectories),
+            "num_invalid": self.num_invalid,
+            "success": success.value,
+            "success_low": success.low,
+            "success_high": success.high,
+            "reward": reward.value,
+            "tool_share": self.tool_share,
+            "mean_turns": sum(len(trajectory.turns) for trajectory in valid) / len(valid),
+            "mean_action_tokens": sum(trajectory.num_actions for trajectory in valid) / len(valid),
+            "stop_reasons": dict(Counter(str(trajectory.stop_reason) for trajectory in valid).most_common()),
+        }
+
+
+async def evaluate_sampler(
+    collector: Collector, tasks: Sequence[Task], *, num_samples: int = 1, sampling: SamplingParams, seed: int
+) -> Evaluation:
+    """The collector's sampler on `tasks`, `num_samples` episodes each."""
+    plans = plan_groups(tasks, group_size=num_samples, seed=(seed,))
+    trajectories = await collector.run(plans, sampling)
+    return Evaluation(tuple(trajectories), collector.example_env.message_env.reward_range[1])
+
+
+def evaluate(
+    policy: str | Path | Sampler | TextPolicy,
+    env: str,
+    *,
+    num_tasks: int = 200,
+    num_samples: int = 1,
+    split: str = "test",
+    temperature: float = 1.0,
+    seed: int = 0,
+    tokenizer: Any = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """A policy's rewards on the first tasks of a split.
+
+    Args:
+        policy: a model folder or id, a sampler, or any function from messages to text.
+        env: id of the environment.
+        num_tasks: the first so many distinct tasks.
+        num_samples: episodes for each task.
+        split: of the tasks.
+        temperature: 0 is greedy; a function decides for itself.
+        seed: of everything random.
+        tokenizer: that of the sampler's model; of a model folder, its own.
+        env_kwargs: further keywords for `gym.make`.
+
+    Raises:
+        ConfigError: `policy` is none of these, or a sampler came without its tokenizer.
+    """
+    if isinstance(policy, (str, Path)):
+        require("torch", extra="train", purpose="Evaluating a model folder")
+        from ..learning import load_policy
+        from ..sampling.torch_sampler import TorchSampler
+
+        tokenizer = tokenizer if tokenizer is not None else str(policy)
+        policy = TorchSampler(load_policy(policy).module)
+    if hasattr(policy, "session"):
+        if tokenizer is None:
+            raise ConfigError("A sampler was given without the tokenizer of its model. Pass tokenizer=... too.")
+        collector = Collector(env, cast(Sampler, policy), tokenizer=tokenizer, env_kwargs=env_kwargs)
+        try:
+            tasks = collector.tasks(split).first(num_tasks)
+            sampling = SamplingParams(temperature=temperature)
+            return asyncio.run(
+                evaluate_sampler(collector, tasks, num_samples=num_samples, sampling=sampling, seed=seed)
+            )
+        finally:
+            collector.close()
+    if not callable(policy):
+        raise ConfigError(
+            f"{type(policy).__name__} is not a policy. Pass a model folder or id, a sampler, or a function that takes "
+            "messages and returns text."
+        )
+    text_env = cast(TokenEnv, gym.make(env, view="text", **(env_kwargs or {})).unwrapped)
+    try:
+        tasks = text_env.message_env.tasks(split).first(num_tasks)
+        plans = plan_groups(tasks, group_size=num_samples, seed=(seed,))
+        trajectories = [_play(text_env, policy, plan.task, split, plan.seed, plan.group_id) for plan in plans]
+        return Evaluation(tuple(trajectories), text_env.message_env.reward_range[1])
+    finally:
+        text_env.close()
+
+
+def _play(env: TokenEnv, policy: TextPolicy, task: Task, split: str, seed: int, group_id: int) -> Trajectory:
+    """One episode of a function from messages to text."""
+    try:
+        env.reset(seed=seed, options={"task": task.key, "split": split})
+        while not env.episode.is_over:
+            messages = [{"role": message.role, "content": message.content} for message in env.episode.messages]
+            env.step(policy(messages))
+    except InfrastructureError:
+        pass  # the trajectory says so: it is not valid
+    return replace(env.trajectory(), group_id=group_id)

@@ -1,0 +1,170 @@
+"""A run as a TOML file of small tables, with dotted overrides from the command line."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from ..errors import ConfigError
+from ..learning import LearnerConfig
+from ..settings import from_mapping
+from .cold_start import ColdStartConfig
+from .tiny_model import TinyModelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The policy to begin with."""
+
+    path: str = ""
+    """Folder or hub id of a causal language model with its tokenizer; "" makes a tiny one from nothing."""
+    tiny: TinyModelConfig = field(default_factory=TinyModelConfig)
+    """Size of the tiny model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig:
+    """The environment."""
+
+    id: str
+    """Its id in Gymnasium's registry."""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Further keywords for `gym.make`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutConfig:
+    """How trajectories are collected."""
+
+    tasks_per_step: int = 8
+    """Groups of a batch; times the agent's group size gives its trajectories."""
+    concurrency: int = 128
+    """Episodes under way at once, and rows that the torch sampler samples at once."""
+    deterministic: bool = True
+    """The same seed gives the same tokens; environments answer between two steps of the sampler."""
+    retries: int = 1
+    """Of an episode whose environment failed for reasons of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How the policy is measured on held-out tasks."""
+
+    every: int = 10
+    """Training steps between evaluations; the first and the last step are always evaluated."""
+    num_tasks: int = 200
+    """The first so many distinct tasks of the split, always the same."""
+    split: str = "test"
+    """Of the tasks."""
+
+    def __post_init__(self) -> None:
+        for name in ("every", "num_tasks"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"evaluation.{name} is {getattr(self, name)}, but it must be at least 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that a run is."""
+
+    env: EnvConfig
+    model: ModelConfig = field(default_factory=ModelConfig)
+    agent: Mapping[str, Any] = field(default_factory=lambda: {"name": "grpo"})
+    """`name`, and the settings of the agent registered under it."""
+    sampler: str = "torch"
+    """Name of the sampler."""
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    learner: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the learner (`LearnerConfig`); a schedule that names no end, ends with the run."""
+    cold_start: ColdStartConfig | None = None
+    """Supervised learning on demonstrations before the agent begins; left out where there is no such table."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    steps: int = 100
+    """Batches that the agent learns from."""
+    seed: int = 0
+    """Of everything random."""
+    threads: int = 0
+    """CPU threads of torch; 0 leaves torch's own choice. For tiny models one is fastest."""
+    output: str = ""
+    """Folder for all that the run writes; "" makes a new one under runs/."""
+
+    def __post_init__(self) -> None:
+        if "name" not in self.agent:
+            raise ConfigError('agent.name is missing. Set it to a registered agent, such as "grpo".')
+        if self.steps < 0 or self.threads < 0:
+            raise ConfigError(f"steps is {self.steps} and threads {self.threads}, but neither may be negative.")
+
+    def learner_config(self, *, optimizer_steps: int) -> LearnerConfig:
+        """The settings of the learner of a run with so many optimizer steps."""
+        return from_mapping(
+            LearnerConfig, {"total_steps": max(1, optimizer_steps), "seed": self.seed, **self.learner}, where="learner"
+        )
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """A run from a TOML file.
+
+    Args:
+        path: of the file.
+        overrides: "dotted.name=value", the value as TOML writes it; a bare word is a text.
+
+    Raises:
+        ConfigError: the file is missing or not TOML, or a setting is misspelt or has the wrong type.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"The run file {str(path)!r} cannot be read: {error.strerror}.") from error
+    return parse_config(text, overrides, source=str(path))
+
+
+def parse_config(text: str, overrides: Sequence[str] = (), *, source: str = "the run file") -> RunConfig:
+    """As `load_config`, from the text of a TOML file."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source} is not TOML: {error}.") from error
+    for override in overrides:
+        _override(values, override)
+    return from_mapping(RunConfig, values)
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        raise ConfigError(
+            f'{override!r} is not an override. Write "dotted.name=value", e.g. "learner.learning_rate=1e-4".'
+        )
+    *tables, last = name.strip().split(".")
+    place = values
+    for table in tables:
+        place = place.setdefault(table, {})
+        if not isinstance(place, dict):
+            raise ConfigError(f"{override!r} goes into {table!r}, which is a value and not a table.")
+    place[last] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def to_toml(config: RunConfig) -> str:
+    """A config as TOML; `parse_config` reads it back."""
+    return tomli_w.dumps(_plain(config))
+
+
+def _plain(value: Any) -> Any:
+    """Tables, lists and values; what is None is left out, as TOML has no word for it."""
+    if is_dataclass(value):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items() if entry is not None}
+    return value.value if isinstance(value, Enum) else value

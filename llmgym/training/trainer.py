@@ -1,0 +1,214 @@
+"""The training loop: collect, learn, hand the weights on, measure."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging
+
+from ..episode import Trajectory
+from ..errors import ConfigError, InfrastructureError, OutputFolderError
+from ..evaluation import Evaluation, evaluate_sampler
+from ..learning import Agent, DataKind, Learner, load_policy
+from ..messages import load_tokenizer
+from ..registry import AGENTS, SAMPLERS
+from ..rollout import Collector, TaskCursor, groups_of, plan_groups, save_trajectories
+from ..sampling import SamplingParams
+from .cold_start import make_demonstrations, run_cold_start
+from .config import RunConfig, to_toml
+from .metrics import MetricsLog
+from .progress import RunProgress
+from .tiny_model import build_character_tokenizer, build_tiny_model
+
+_GREEDY = SamplingParams(temperature=0.0)
+
+# The streams that a run's seed is split into.
+_ROLLOUTS, _EVALUATION = 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What a run came to."""
+
+    folder: Path
+    """Config, metrics, trajectories and `model/`, which `AutoModelForCausalLM.from_pretrained` loads."""
+    before: Mapping[str, Evaluation]
+    """Held-out tasks before the agent's first step: "sampled" and "greedy"."""
+    after: Mapping[str, Evaluation]
+    """The same tasks after its last step."""
+
+
+class Trainer:
+    """Runs a `RunConfig` from start to end.
+
+    Args:
+        config: everything that the run is.
+        progress: where it shows how it goes.
+
+    Raises:
+        ConfigError: the parts named do not exist or do not fit each other.
+    """
+
+    def __init__(self, config: RunConfig, *, progress: RunProgress | None = None) -> None:
+        self.config = config
+        self.progress = progress or RunProgress()
+        settings = {name: value for name, value in config.agent.items() if name != "name"}
+        self.agent: Agent = AGENTS.lookup(config.agent["name"])(**settings)
+        if self.agent.data is not DataKind.ROLLOUTS or self.agent.rollout is None:
+            raise ConfigError(
+                f"The agent {config.agent['name']!r} learns from {self.agent.data}, but a training run makes rollouts. "
+                "Use an online agent such as 'grpo'; demonstrations belong into [cold_start]."
+            )
+        self._rollout = self.agent.rollout
+        steps = config.steps * self._rollout.epochs * self._rollout.minibatches
+        self._learner_config = config.learner_config(optimizer_steps=steps)
+
+    def run(self) -> RunResult:
+        """Do it.
+
+        Raises:
+            OutputFolderError: the output folder is not empty; nothing was written.
+            InfrastructureError: a whole batch failed for reasons of our own.
+        """
+        if self.config.threads:
+            torch.set_num_threads(self.config.threads)
+        folder = new_run_folder(self.config)
+        (folder / "config.toml").write_text(to_toml(self.config), encoding="utf-8")
+        self._log = MetricsLog(folder)
+        try:
+            self._build()
+            if self.config.cold_start is not None:
+                self._cold_start()
+            before, after = asyncio.run(self._train(folder))
+            self._save_model(folder / "model")
+        finally:
+            self._log.close()
+        return RunResult(folder, before, after)
+
+    def _build(self) -> None:
+        config = self.config
+        if config.model.path:
+            self._model: Any = load_policy(config.model.path).module
+            self._tokenizer = load_tokenizer(config.model.path)
+        else:
+            backend = build_character_tokenizer()
+            self._model = build_tiny_model(config.model.tiny, backend, seed=config.seed)
+            self._tokenizer = load_tokenizer(backend)
+        self._sampler = SAMPLERS.lookup(config.sampler)(self._model, max_batch=config.rollout.concurrency)
+        self._collector = Collector(
+            config.env.id,
+            self._sampler,
+            tokenizer=self._tokenizer,
+            env_kwargs=config.env.kwargs,
+            concurrency=config.rollout.concurrency,
+            deterministic=config.rollout.deterministic,
+            retries=config.rollout.retries,
+        )
+        self._cursor = TaskCursor(self._collector.tasks("train"), seed=config.seed)
+        self._held_out = self._collector.tasks(config.evaluation.split).first(config.evaluation.num_tasks)
+        self.progress.line(
+            f"{config.env.id}, {sum(p.numel() for p in self._model.parameters()):,} parameters, "
+            f"agent {config.agent['name']}, seed {config.seed}, llmgym {version('llmgym')}, torch {torch.__version__}"
+        )
+
+    def _cold_start(self) -> None:
+        config = self.config.cold_start
+        assert config is not None
+        demonstrations = make_demonstrations(self._collector.example_env, self._cursor, config, seed=self.config.seed)
+        with self.progress.phase("cold start", config.steps) as phase:
+
+            def on_step(step: int, metrics: Mapping[str, float]) -> None:
+                self._log.log("cold_start", step, metrics)
+                phase.advance(f"loss {metrics['loss']:.3f}")
+
+            run_cold_start(self._model, demonstrations, config, seed=self.config.seed, on_step=on_step)
+
+    async def _train(self, folder: Path) -> tuple[dict[str, Evaluation], dict[str, Evaluation]]:
+        """The algorithm: each step collects a batch with the newest weights and learns from it once."""
+        config, rollout = self.config, self._rollout
+        learner = Learner(self._model, self.agent, self._learner_config)
+        before = after = await self._evaluate(0)
+        num_samples = 0
+        with self.progress.phase("training", config.steps) as phase:
+            for step in range(1, config.steps + 1):
+                started = time.perf_counter()
+                tasks = [self._cursor.next() for _ in range(config.rollout.tasks_per_step)]
+                plans = plan_groups(tasks, group_size=rollout.group_size, seed=(config.seed, _ROLLOUTS, step))
+                trajectories = await self._collector.run(plans, rollout.sampling)
+                _require_some_valid(trajectories)
+                collected = time.perf_counter()
+                metrics = learner.update(list(groups_of(trajectories)))
+                learned = time.perf_counter()
+                await self._sampler.update_weights(learner.weight_source(), version=step)
+
+                num_samples += len(trajectories)
+                batch = Evaluation(tuple(trajectories), self._full_reward).summary()
+                metrics |= {name: value for name, value in batch.items() if name != "stop_reasons"}
+                metrics |= {
+                    "num_samples": num_samples,
+                    "seconds": time.perf_counter() - started,
+                    "seconds_collecting": collected - started,
+                    "seconds_learning": learned - collected,
+                }
+                self._log.log("train", step, metrics | {"stop_reasons": batch["stop_reasons"]})
+                phase.advance(f"reward {batch['reward']:.3f}  entropy {metrics.get('entropy', 0.0):.3f}")
+                if step % config.evaluation.every == 0 or step == config.steps:
+                    save_trajectories(folder / "trajectories" / f"step-{step:06d}.jsonl.gz", trajectories)
+                    after = await self._evaluate(step)
+        return before, after
+
+    @property
+    def _full_reward(self) -> float:
+        return self._collector.example_env.message_env.reward_range[1]
+
+    async def _evaluate(self, step: int) -> dict[str, Evaluation]:
+        """The held-out tasks, sampled as in training and greedy."""
+        results: dict[str, Evaluation] = {}
+        for name, sampling in (("sampled", self._rollout.sampling), ("greedy", _GREEDY)):
+            seed = self.config.seed * 1000 + _EVALUATION
+            results[name] = await evaluate_sampler(self._collector, self._held_out, sampling=sampling, seed=seed)
+            self._log.log("evaluation", step, {"decoding": name, **results[name].summary()})
+        shown = "  ".join(f"{name} {result.success}" for name, result in results.items())
+        self.progress.line(f"step {step}: held-out success  {shown}")
+        return results
+
+    def _save_model(self, folder: Path) -> None:
+        """Model and tokenizer in the form that `from_pretrained` loads."""
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers would draw one over ours
+        self._model.save_pretrained(folder)
+        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+        backend = getattr(self._tokenizer, "backend", None)
+        if backend is not None:
+            backend.save_pretrained(folder)
+
+
+def new_run_folder(config: RunConfig) -> Path:
+    """Make the run's folder, which must be empty; without a name, the next free one under runs/.
+
+    Raises:
+        OutputFolderError: it holds something.
+    """
+    if config.output:
+        folder = Path(config.output)
+    else:
+        name = config.env.id.rpartition("/")[2]
+        number = 1
+        while (folder := Path("runs") / f"{name}-{number:03d}").exists():
+            number += 1
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputFolderError(f"The output folder {str(folder)!r} is not empty. Name a new one, or move it away.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _require_some_valid(trajectories: Sequence[Trajectory]) -> None:
+    if not any(trajectory.is_valid for trajectory in trajectories):
+        raise InfrastructureError(
+            f"All {len(trajectories)} episodes of the batch failed for reasons of the environment or its verifier, "
+            "so there is nothing to learn from. `llmgym check` on the environment may say why."
+        )
