@@ -9,7 +9,7 @@ AnswerFormat = Literal["box", "tags", "last_number"]
 
 INSTRUCTIONS: dict[AnswerFormat, str] = {
     "box": "Put your final answer in \\boxed{}.",
-    "tags": "Write your final answer between <answer> and </answer>.",
+    "tags": "Write your final answer inside <answer></answer>.",
     "last_number": "End with your final answer, a single number.",
 }
 """What `{format}` stands for in a prompt."""
@@ -48,18 +48,13 @@ def visible_text(text: str) -> str:
     A `</think>` without a beginning closes a block that the prompt opened. After a `<think>` that is never closed
     nothing is visible: the policy has not answered yet.
     """
-    _, closing, after = text.rpartition("</think>")
-    if closing and "<think>" not in text:
-        return after
-    visible, rest = "", text
-    while True:
-        before, opening, rest = rest.partition("<think>")
-        visible += before.rpartition("</think>")[2] if "</think>" in before else before
-        if not opening:
-            return visible
-        _, closing, rest = rest.partition("</think>")
-        if not closing:
-            return visible
+    parts, position = [], 0
+    while position >= 0:
+        start = text.find("<think>", position)
+        parts.append(text[position : start if start >= 0 else None])
+        end = text.find("</think>", start) if start >= 0 else -1
+        position = end + len("</think>") if end >= 0 else -1
+    return "".join(parts).rpartition("</think>")[2]
 
 
 def boxed(text: str) -> str | None:
@@ -72,9 +67,13 @@ def boxed(text: str) -> str | None:
     if not boxes:
         return None
     first = len(boxes) - 1
-    while first > 0 and _BETWEEN_JOINED.fullmatch(text, boxes[first - 1][1] + 1, boxes[first][2]):
+    while first > 0 and _joins(text[boxes[first - 1][1] + 1 : boxes[first][2]]):
         first -= 1
     return ", ".join(text[content:end] for content, end, _ in boxes[first:])
+
+
+def _joins(between: str) -> bool:
+    return len(between) <= 40 and _BETWEEN_JOINED.fullmatch(between) is not None
 
 
 def _outermost_boxes(text: str) -> list[tuple[int, int, int]]:
@@ -89,7 +88,7 @@ def _outermost_boxes(text: str) -> list[tuple[int, int, int]]:
         elif token["close"] and stack:
             box = stack.pop()
             if box is not None:
-                while closed and closed[-1][2] > box[0]:
+                while closed and closed[-1][2] >= box[0]:
                     closed.pop()  # it stands inside the box that closes here
                 closed.append((box[0], token.start(), box[1]))
     return closed

@@ -171,7 +171,12 @@ def geometric_sequence(rng: np.random.Generator, difficulty: int) -> Problem:
         f"An infinite geometric series has first term {first} and common ratio {number(ratio_of_terms)}. "
         "What is its sum, as an integer or a fraction in lowest terms?"
     )
-    return Problem(text, number(total), (f"{first} / (1 - ({ratio_of_terms})) = {number(total)}",))
+    steps = (
+        f"The sum is {first} / (1 - ({ratio_of_terms}))",
+        f"1 - ({ratio_of_terms}) = {1 - ratio_of_terms}",
+        f"{first} / ({1 - ratio_of_terms}) = {number(total)}",
+    )
+    return Problem(text, number(total), steps)
 
 
 def recurrence(rng: np.random.Generator, difficulty: int) -> Problem:

@@ -26,6 +26,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<!\\)\\[,;: ]\s*|~|\\q?quad(?![a-zA-Z])", " "),
         (r"\\([$%])", r"\1"),
         (r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?", "°"),
+        (r"(?<=[\w)}])\s*\*\*\s*(?=[\w({\\-])", "^"),
         (r"\{,\}", ","),
         (r"√\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}"),
         (r"\\sqrt\s*(\d|[a-zA-Z])", r"\\sqrt{\1}"),

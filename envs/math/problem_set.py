@@ -46,14 +46,19 @@ class ProblemSet:
         if split not in ("train", "test"):
             raise ConfigError(f'split is {split!r}, but a problem set has the splits "train" and "test".')
         with _loading:  # two threads that ask at once load once
-            return _load(self)[split]
+            return _tasks(self, split)
 
 
 _loading = threading.Lock()
 
 
+@functools.lru_cache(maxsize=16)
+def _tasks(source: ProblemSet, split: str) -> FiniteTasks:
+    return FiniteTasks(_load(source)[split])
+
+
 @functools.lru_cache(maxsize=8)
-def _load(source: ProblemSet) -> Mapping[str, FiniteTasks]:
+def _load(source: ProblemSet) -> Mapping[str, list[Task]]:
     if source.test_dataset is not None:
         train = _unique(_rows(source.dataset, source.config, "train"), source)
         test = _unique(_rows(source.test_dataset, source.config, "test"), source)
@@ -69,7 +74,7 @@ def _load(source: ProblemSet) -> Mapping[str, FiniteTasks]:
         _require_numbers([*tasks["train"], *tasks["test"]], source.dataset)
     elif any(exact.read(task.answer or "") is None for of_split in tasks.values() for task in of_split):
         require_math_verify()
-    return {split: FiniteTasks(of_split) for split, of_split in tasks.items()}
+    return tasks
 
 
 def _rows(dataset: str, config: str | None, split: str) -> Iterator[Row]:

@@ -34,8 +34,8 @@ def is_file_name(dataset: str) -> bool:
     if path.suffix in _SUFFIXES:
         if not path.is_file():
             raise DataNotFoundError(
-                f"There is no data file {dataset!r} (looked for {path.absolute()}). Check the path, or load it from the "
-                'Hugging Face hub: dataset="organization/name"; for GSM8KEnv and MATHEnv, leave data_dir and the '
+                f"There is no data file {dataset!r} (looked for {path.absolute()}). Check the path, or load it from "
+                'the Hugging Face hub: dataset="organization/name"; for GSM8KEnv and MATHEnv, leave data_dir and the '
                 "environment variable LLMGYM_DATA_DIR unset."
             )
         return True
@@ -108,9 +108,9 @@ def task_of(where: str, row: Mapping[str, Any], columns: Mapping[str, str]) -> T
     answer, solution = _reference(where, written, answer_column)
     if solution is None and isinstance(row.get("solution"), str):
         solution = row["solution"]
-    metadata = (
-        {"solution": _CALCULATOR_NOTE.sub("", solution.rpartition("####")[0] or solution).strip()} if solution else {}
-    )
+    metadata = {}
+    if solution:
+        metadata["solution"] = _CALCULATOR_NOTE.sub("", solution.rpartition("####")[0] or solution).strip()
     return Task(key=content_key(prompt, answer), prompt=prompt, answer=answer, metadata=metadata)
 
 
@@ -120,8 +120,8 @@ def _reference(where: str, written: str, column: str) -> tuple[str, str | None]:
         solution, _, answer = written.rpartition("####")
         answer = re.sub(r"(?<=\d),(?=\d{3})", "", answer.strip())
         form = "its answer after the last ####"
-    elif "boxed" in written or "fbox" in written:
-        solution, answer = written, (boxed(written) or "").strip()
+    elif (content := boxed(written)) is not None:
+        solution, answer = written, content.strip()
         form = "its answer in the last \\boxed{}"
     elif column == "solution":
         raise DataError(
@@ -129,7 +129,8 @@ def _reference(where: str, written: str, column: str) -> tuple[str, str | None]:
             'after ####. Add it, or name another column with columns={"answer": ...}.'
         )
     else:
-        return written.removeprefix("$").removesuffix("$").strip() if written.count("$") == 2 else written, None
+        formula = re.fullmatch(r"\$([^$]+)\$", written)
+        return formula[1].strip() if formula else written, None
     if not answer:
         raise DataError(f"{where}: column {column!r} holds {written[-60:]!r}, but should state {form}. Mend the row.")
     return answer, solution
@@ -155,9 +156,7 @@ def _text(where: str, row: Mapping[str, Any], column: str, what: str) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value.strip():
-        raise DataError(
-            f"{where}: column {column!r} holds {value!r:.80}, but {what} must be text. Mend or drop the row."
-        )
+        raise DataError(f"{where}: column {column!r} holds {value!r:.80}, but {what} must be text. Mend the row.")
     return value
 
 
@@ -175,16 +174,14 @@ def _json_row(where: str, line: str) -> Mapping[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise DataError(
-            f"{where}: {line.strip()[:60]!r} is not JSON ({error}). Write one JSON object a line."
-        ) from error
+        raise DataError(f"{where}: {line.strip()[:60]!r} is not JSON ({error}). Write one object a line.") from error
     return _mapping(where, row)
 
 
 def _mapping(where: str, row: Any) -> Mapping[str, Any]:
     if not isinstance(row, dict):
         raise DataError(
-            f'{where}: found {row!r:.80}, but a row is a JSON object such as {{"problem": ..., "answer": ...}}.'
+            f'{where}: found {row!r:.80}, but a row is an object such as {{"problem": ..., "answer": ...}}. Mend it.'
         )
     return row
 
