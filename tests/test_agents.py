@@ -81,6 +81,14 @@ def test_grpo_scales_rewards_by_the_sample_deviation_of_the_group():
     assert torch.allclose(batch.advantages_BA, torch.tensor(expected))
 
 
+def test_grpo_compares_a_trajectory_with_its_own_group_only():
+    batch = batch_of([1.0, 0.0, 101.0, 100.0]).replace(group_B=torch.tensor([0, 0, 1, 1]))
+
+    advantages = GRPO(scale_by_std=False).advantages(batch).advantages_BA[:, 0]
+
+    assert advantages.tolist() == [0.5, -0.5, 0.5, -0.5]
+
+
 def test_grpo_keeps_a_reference_model_only_for_a_kl_penalty():
     assert Need.REF_LOGPROBS not in GRPO().needs
     assert Need.REF_LOGPROBS in GRPO(kl_coef=0.1).needs

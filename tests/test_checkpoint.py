@@ -1,3 +1,6 @@
+import hashlib
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -56,3 +59,21 @@ def test_checkpoint_is_never_written_over_other_files(tmp_path):
 def test_state_that_could_not_be_loaded_safely_is_refused_when_saved(tmp_path):
     with pytest.raises(ConfigError, match=r"state\['rng'\]\[0\] is of type ndarray"):
         save_checkpoint(tmp_path, {"rng": [np.zeros(2)]})
+
+
+class Malicious:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def test_code_in_a_checkpoint_is_never_executed(tmp_path, capsys):
+    save_checkpoint(tmp_path, {"step": 1})
+    (path,) = tmp_path.glob("state-*.pt")
+    torch.save({"step": Malicious()}, path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(CheckpointError, match="was not written by"):
+        load_checkpoint(tmp_path)
+    assert capsys.readouterr().out == ""

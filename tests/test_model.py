@@ -123,6 +123,15 @@ def test_gradients_equal_those_of_the_models_own_logits(max_logits, monkeypatch)
         assert torch.allclose(gradient, parameter.grad, rtol=1e-9, atol=1e-12)
 
 
+def test_soft_capping_is_noticed_even_where_logits_are_still_small():
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    config = Gemma2Config(**sizes, num_attention_heads=4, num_key_value_heads=2, head_dim=8, pad_token_id=0)
+
+    assert not Policy(Gemma2ForCausalLM(config)).runs_head_on_actions_only
+
+
 def test_padding_ids_of_the_vocabulary_hold_no_probability():
     model, row = tiny_model(), trajectory("1 .2")
 

@@ -10,7 +10,7 @@ from .agent import Agent, Aggregation, DataKind, Group, ModelOutputs, Need, Roll
 from .check_agent import check_agent  # noqa: E402
 from .checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from .learner import Learner  # noqa: E402
-from .model import Policy, load_policy  # noqa: E402
+from .model import Policy, load_policy, save_policy  # noqa: E402
 from .optimization import LearnerConfig  # noqa: E402
 
 __all__ = [
@@ -33,4 +33,5 @@ __all__ = [
     "losses",
     "masking",
     "save_checkpoint",
+    "save_policy",
 ]

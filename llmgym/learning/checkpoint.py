@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,10 @@ def load_checkpoint(folder: str | Path) -> dict[str, Any]:
             f"{path} is damaged: its SHA-256 is {found[:16]}..., but {_MANIFEST} says {expected[:16]}... "
             "Go back to an earlier checkpoint."
         )
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise CheckpointError(f"{path} was not written by `save_checkpoint`: {error}") from error
     return state
 
 
