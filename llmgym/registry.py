@@ -77,11 +77,19 @@ class Registry:
         Raises:
             UnknownNameError: nothing is; the message names the closest name.
         """
+        entry = self.entry(name)
+        return load_object(entry) if isinstance(entry, str) else entry
+
+    def entry(self, name: str) -> Any:
+        """What is registered as `name`, as it was registered.
+
+        Raises:
+            UnknownNameError: nothing is; the message names the closest name.
+        """
         entries = self._all()
         if name not in entries:
             raise self._unknown(f"No {self.kind} is registered as {name!r}. {closest(name, entries)}")
-        entry = entries[name]
-        return load_object(entry) if isinstance(entry, str) else entry
+        return entries[name]
 
     def names(self) -> tuple[str, ...]:
         """All registered names, sorted."""

@@ -1,7 +1,6 @@
 """Frozen dataclasses of settings, made from plain mappings such as a TOML table or keyword arguments."""
 
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from enum import Enum
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import ConfigError
+from .registry import closest
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str = "") ->
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     for name in values:
         if name not in fields:
-            raise ConfigError(f"{_dotted(where, str(name))} is not a setting. {_nearest(str(name), fields)}")
+            raise ConfigError(f"{_dotted(where, str(name))} is not a setting. {closest(str(name), fields)}")
     for name, field in fields.items():
         has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         if not has_default and name not in values:
@@ -147,11 +147,6 @@ def _in_words(hint: Any) -> str:
     if dataclasses.is_dataclass(hint):
         return "a table of settings"
     return str(getattr(hint, "__name__", hint))
-
-
-def _nearest(name: str, fields: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, fields, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(fields) or 'none'}."
 
 
 def _dotted(where: str, name: str) -> str:

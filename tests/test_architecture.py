@@ -26,7 +26,14 @@ LAYER = {
 """Layer of each part of the core. A part imports at or below its own layer."""
 
 MAY_IMPORT = {
-    "torch": ["llmgym/learning/", "llmgym/sampling/torch_sampler.py", "llmgym/training/", "agents/"],
+    "torch": [
+        "llmgym/learning/",
+        "llmgym/sampling/torch_sampler.py",
+        "llmgym/sampling/distribution.py",
+        "llmgym/sampling/slot_cache.py",
+        "llmgym/training/",
+        "agents/",
+    ],
     "transformers": [
         "llmgym/learning/model.py",
         "llmgym/messages/hf_tokenizer.py",

@@ -14,7 +14,7 @@ cannot differ. It samples nothing and waits for nothing:
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,8 @@ from ..scoring import Score
 from .limits import Limits, StopReason
 from .message_env import EnvResponse, MessageEnv
 from .tasks import Task
-from .trajectory import Segment, Trajectory, TurnRecord
+from .trajectory import Trajectory
+from .turn_in_progress import TurnInProgress, segment_of
 from .waiting import resolved
 
 
@@ -53,23 +54,6 @@ class EpisodeSettings:
     def __post_init__(self) -> None:
         if self.malformed_call not in ("answer", "end"):
             raise ConfigError(f'malformed_call is {self.malformed_call!r}, but it must be "answer" or "end".')
-
-
-@dataclass(slots=True)
-class _Turn:
-    """A turn's place and what is known of it."""
-
-    segment_index: int
-    start: int
-    stop: int = 0
-    """0 while the turn is open."""
-    logprobs: list[float] = field(default_factory=list)
-    versions: list[int] = field(default_factory=list)
-    kept: list[np.ndarray] = field(default_factory=list)
-    message: AssistantMessage | None = None
-    score: Score | None = None
-    asked_at: float = 0.0
-    seconds: float = 0.0
 
 
 class Episode:
@@ -95,7 +79,7 @@ class Episode:
         self._schemas = [tool.schema for tool in env.tools]
         self._parser = ToolCallParser(settings.tool_format, self._schemas)
         self.stop_reason: StopReason | None = StopReason.ABORTED
-        self._turns: list[_Turn] = []
+        self._turns: list[TurnInProgress] = []
         self.terminated = self.truncated = False
         self.is_valid = True
         self._segments: list[list[int]] = []
@@ -250,7 +234,11 @@ class Episode:
         prefill = self._prefill if len(self._turns) == 1 else ""
         return prefill + self.chat.tokenizer.decode(turn_ids)
 
-    def _stop_turn(self) -> tuple[_Turn, list[int]]:
+    def _unread(self, turn_ids: Sequence[int]) -> AssistantMessage:
+        """A turn that was not closed: its text, in which no calls are looked for."""
+        return AssistantMessage(content=self._text(turn_ids), token_ids=tuple(turn_ids))
+
+    def _stop_turn(self) -> tuple[TurnInProgress, list[int]]:
         turn = self._turns[-1]
         turn.stop = len(self.ids)
         self._num_closed += turn.stop - turn.start
@@ -271,7 +259,7 @@ class Episode:
     def _cut_turn(self) -> None:
         """A token budget ended the turn: it is kept, but neither read nor scored."""
         turn, ids = self._stop_turn()
-        turn.message = AssistantMessage(content=self._text(ids), token_ids=tuple(ids))
+        turn.message = self._unread(ids)
         self.new_messages = ()
         is_token_budget = len(ids) >= self.settings.limits.turn_tokens or self._is_spent
         self._end(StopReason.TOKEN_BUDGET if is_token_budget else StopReason.CONTEXT_FULL)
@@ -371,7 +359,7 @@ class Episode:
 
     def _open_turn(self) -> None:
         limits, length = self.settings.limits, len(self.ids)
-        self._turns.append(_Turn(segment_index=len(self._segments) - 1, start=length))
+        self._turns.append(TurnInProgress(segment_index=len(self._segments) - 1, start=length))
         self._turn_end = length + min(
             limits.turn_tokens, limits.episode_tokens - self._num_closed, limits.context_tokens - length
         )
@@ -389,24 +377,17 @@ class Episode:
             metadata: kept with it.
             identity: further fields of `Trajectory`, such as env_id, seed and group_id.
         """
-        if not self.is_over and not self.is_waiting:
-            self._turns[-1].stop = len(self.ids)
         turns = [turn for turn in self._turns if turn.stop > turn.start]
-        records = tuple(
-            TurnRecord(
-                turn.segment_index,
-                turn.start,
-                turn.stop,
-                turn.message or AssistantMessage(content=self._text(self.ids[turn.start :])),
-                turn.score,
-                turn.seconds,
-            )
-            for turn in turns
-        )
+        if not self.is_over and not self.is_waiting and len(self.ids) > (start := self._turns[-1].start):
+            # A copy: the turn itself stays open.
+            turns.append(replace(self._turns[-1], stop=len(self.ids), message=self._unread(self.ids[start:])))
         return Trajectory(
-            segments=tuple(self._segment(index, turns) for index in range(len(self._segments))),
-            turns=records,
-            reward=sum(record.reward for record in records),
+            segments=tuple(
+                segment_of(ids, [turn for turn in turns if turn.segment_index == index])
+                for index, ids in enumerate(self._segments)
+            ),
+            turns=tuple(turn.record() for turn in turns),
+            reward=sum(turn.score.reward for turn in turns if turn.score is not None),
             terminated=self.terminated,
             truncated=self.truncated,
             stop_reason=self.stop_reason or StopReason.ABORTED,
@@ -415,20 +396,3 @@ class Episode:
             metadata=dict(metadata or {}),
             **identity,
         )
-
-    def _segment(self, index: int, turns: list[_Turn]) -> Segment:
-        ids = np.array(self._segments[index], dtype=np.int32)
-        mask = np.zeros(len(ids), dtype=bool)
-        logprobs = np.zeros(len(ids), dtype=np.float32)
-        versions = np.full(len(ids), -1, dtype=np.int32)
-        own = [turn for turn in turns if turn.segment_index == index]
-        is_sampled = bool(own) and all(
-            turn.stop - turn.start == len(turn.logprobs) == len(turn.versions) for turn in own
-        )
-        for turn in own:
-            mask[turn.start : turn.stop] = True
-            if is_sampled:
-                logprobs[turn.start : turn.stop] = turn.logprobs
-                versions[turn.start : turn.stop] = turn.versions
-        kept = KeptTokens.from_rows([row for turn in own for row in turn.kept])
-        return Segment(ids, mask, logprobs if is_sampled else None, versions if is_sampled else None, kept)

@@ -10,6 +10,7 @@ from ..errors import RegistrationError
 from .message_env import MessageEnv
 
 ENTRY_POINT_GROUP = "llmgym.envs"
+_ENTRY_POINT = "llmgym.episode.token_env:make_env"
 
 
 def register_env(env_id: str, env: str | type[MessageEnv], **kwargs: Any) -> None:
@@ -25,7 +26,7 @@ def register_env(env_id: str, env: str | type[MessageEnv], **kwargs: Any) -> Non
     """
     spec = EnvSpec(
         id=env_id,
-        entry_point="llmgym.episode.token_env:make_env",
+        entry_point=_ENTRY_POINT,
         vector_entry_point="llmgym.episode.vector:make_vector_env",
         kwargs={"env": env, **kwargs},
     )
@@ -43,3 +44,8 @@ def register_announced_envs() -> None:
     """Register what installed packages announce in the entry-point group `llmgym.envs`: an id for a class each."""
     for point in entry_points(group=ENTRY_POINT_GROUP):
         register_env(point.name, point.value)
+
+
+def is_llmgym_env(spec: EnvSpec) -> bool:
+    """True for ids that make a `TokenEnv`."""
+    return spec.entry_point == _ENTRY_POINT

@@ -12,7 +12,8 @@ T = TypeVar("T")
 def resolved(value: T | Awaitable[T]) -> T:
     """The value itself; an awaitable is awaited on a loop of llmgym's own, also where another loop is running."""
     if isinstance(value, Awaitable):
-        return asyncio.run_coroutine_threadsafe(_awaited(value), _event_loop()).result()
+        answer: T = asyncio.run_coroutine_threadsafe(_awaited(value), _event_loop()).result()
+        return answer
     return value
 
 

@@ -2,5 +2,16 @@
 
 from .params import SamplingParams
 from .sampler import Completion, FinishReason, KeptTokens, Sampler, Session, WeightSource
+from .scripted_sampler import ScriptedSampler, TokenPolicy
 
-__all__ = ["Completion", "FinishReason", "KeptTokens", "Sampler", "SamplingParams", "Session", "WeightSource"]
+__all__ = [
+    "Completion",
+    "FinishReason",
+    "KeptTokens",
+    "Sampler",
+    "SamplingParams",
+    "ScriptedSampler",
+    "Session",
+    "TokenPolicy",
+    "WeightSource",
+]

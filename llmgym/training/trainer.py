@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.utils import logging
 
 from ..episode import Trajectory
 from ..errors import ConfigError, InfrastructureError, OutputFolderError
 from ..evaluation import Evaluation, evaluate_sampler
-from ..learning import Agent, DataKind, Learner, load_policy
+from ..learning import Agent, DataKind, Learner, load_policy, save_policy
 from ..messages import load_tokenizer
 from ..registry import AGENTS, SAMPLERS
 from ..rollout import Collector, TaskCursor, groups_of, plan_groups, save_trajectories
@@ -179,9 +178,7 @@ class Trainer:
 
     def _save_model(self, folder: Path) -> None:
         """Model and tokenizer in the form that `from_pretrained` loads."""
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers would draw one over ours
-        self._model.save_pretrained(folder)
-        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+        save_policy(self._model, folder)
         backend = getattr(self._tokenizer, "backend", None)
         if backend is not None:
             backend.save_pretrained(folder)

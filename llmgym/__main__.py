@@ -1,0 +1,7 @@
+"""`python -m llmgym` is `llmgym`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())
