@@ -188,9 +188,18 @@ def test_a_worker_that_is_lost_twice_is_an_error_not_a_zero(monkeypatch):
         symbolic_verdict(monkeypatch, LOST, LOST)
 
 
-def test_a_comparison_that_raises_is_an_error_not_a_zero(monkeypatch):
+RAISED = WorkResult(WorkStatus.RAISED, error="KeyError: 'x'")
+
+
+def test_a_comparison_that_raises_for_the_reference_alone_too_is_an_error_not_a_zero(monkeypatch):
     with pytest.raises(VerifierError, match="KeyError"):
-        symbolic_verdict(monkeypatch, WorkResult(WorkStatus.RAISED, error="KeyError: 'x'"))
+        symbolic_verdict(monkeypatch, RAISED, RAISED)
+
+
+def test_a_comparison_that_raises_for_this_answer_only_is_wrong(monkeypatch):
+    verdict = symbolic_verdict(monkeypatch, RAISED, WorkResult(WorkStatus.RETURNED, value=True))
+
+    assert (verdict.reward, verdict.reason) == (0.0, "wrong: cannot be compared")
 
 
 @pytest.fixture
@@ -203,7 +212,7 @@ def math_verify(require):
     ("answer", "reference"),
     [
         (r"1+\sqrt{2}", r"\sqrt{2}+1"), ("(x+1)^2", "x^2+2x+1"), (r"\sqrt{17}", "4.123105625617661"),
-        (r"\sqrt{16}", "4"),
+        (r"\sqrt{16}", "4"), ("3.14159", r"\pi"),
         (r"\begin{pmatrix}0&1\\1&0\end{pmatrix}", r"\begin{bmatrix} 0 & 1 \\ 1 & 0 \end{bmatrix}"),
         (r"2√3", r"2\sqrt{3}"),
     ],
@@ -216,6 +225,7 @@ def test_formulas_are_compared_by_their_meaning(answer, reference):
 @pytest.mark.parametrize(
     ("answer", "reference"),
     [
+        ("3.14", r"\pi"), (r"\sqrt{16}+10^{-7}", "4"),
         (r"1+\frac{1}{\mathrm{e}}", r"1-\frac{1}{\mathrm{e}}"), ("x+1", "t+1"), (r"\frac{1}{51!}", r"\frac{1}{50!}"),
         ("x", "|x|"), ("-2i", "2i"), (r"4\sqrt{2}", "4"), ("x+y-z+2=0", "5x-7y=0"), (r"\pm 3", "3"), ("4<x<6", "5"),
     ],

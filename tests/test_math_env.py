@@ -2,6 +2,8 @@ import copy
 import inspect
 import json
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -179,3 +181,12 @@ def test_calculator_notes_of_the_data_set_are_not_part_of_a_demonstration(proble
     env = GSM8KEnv(data_dir=problem_sets)
 
     assert not any("<<" in turn or "####" in turn for task in env.tasks("test") for turn in env.solve(task))
+
+
+def test_the_environments_are_imported_without_any_heavy_library():
+    heavy = "sympy math_verify datasets pyarrow torch transformers"
+    code = f"import sys, llmgym.envs.math; print([name for name in '{heavy}'.split() if name in sys.modules])"
+
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert result.stdout.strip() == "[]"

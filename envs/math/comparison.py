@@ -118,5 +118,9 @@ def _compare_symbolically(answer: str, reference: str, timeout_s: float) -> Verd
             case WorkStatus.OVERRUN:
                 return Verdict(False, f"took longer than {timeout_s:g} s to compare")
             case WorkStatus.RAISED:
+                # Whose fault? Where the reference can be compared with itself, the answer's.
+                control = shared_pool().run(_SYMBOLIC_CHECK, reference, reference, timeout_s=timeout_s)
+                if control.status is WorkStatus.RETURNED:
+                    return Verdict(False, "cannot be compared")
                 raise VerifierError(f"The comparison of {answer!r} with {reference!r} failed: {result.error}.")
     raise VerifierError(f"The worker that compared {answer!r} with {reference!r} was lost twice: {result.error}.")

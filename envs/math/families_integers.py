@@ -162,8 +162,8 @@ def geometric_sequence(rng: np.random.Generator, difficulty: int) -> Problem:
         ratio, n = randint(rng, 2, 2 + difficulty), randint(rng, 4, 5 + difficulty)
         shown = ", ".join(str(first * ratio**i) for i in range(3))
         value = first * ratio ** (n - 1)
-        steps = (f"The ratio is {ratio}", f"{first} * {ratio}^{n - 1} = {value}")
-        return Problem(f"What is term number {n} of the geometric sequence {shown}, ...?", str(value), steps)
+        text = f"What is term number {n} of the geometric sequence {shown}, ...?"
+        return Problem(text, str(value), (f"The ratio is {ratio}", f"{first} * {ratio}^{n - 1} = {value}"))
     top, bottom = sorted(distinct(rng, 1, 4 * difficulty, 2))
     ratio_of_terms = Fraction(top, bottom) * pick(rng, (1, -1))
     total = first / (1 - ratio_of_terms)

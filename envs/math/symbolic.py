@@ -1,10 +1,9 @@
 """The symbolic comparison, by math-verify. Runs in a worker process only: it evaluates what a policy wrote.
 
 math-verify finds "equal" too easily in known ways: it reads digits out of text that it could not parse, and rounds to
-six places. Its "equal" therefore counts only where both sides were parsed and numbers agree to 12 significant digits.
+six places. Its "equal" therefore counts only where both sides were parsed, and numbers are compared here.
 """
 
-import logging
 from typing import Any
 
 import sympy  # type: ignore[import-untyped]
@@ -14,18 +13,20 @@ from llmgym.extras import require
 math_verify = require("math_verify", extra="math", purpose="Comparing symbolic answers")
 
 _CONFIG = [math_verify.LatexExtractionConfig()]
-_DIGITS = 12
-logging.disable(logging.CRITICAL)  # math-verify logs each answer that it cannot parse
 
 
 def equal(reference: str, answer: str) -> bool:
-    """Whether math-verify finds the answer equal to the reference, and numbers bear it out."""
+    """Whether the answer means what the reference means."""
     expected, given = _parse(reference), _parse(answer)
     if expected is None or given is None:
         return False
+    if _is_constant(expected) and _is_constant(given):
+        return _numbers_agree(expected, given)
     if not math_verify.verify(expected, given, float_rounding=10, timeout_seconds=None, raise_on_error=False):
         return False
-    return _numbers_agree(expected, given)
+    if isinstance(expected, sympy.Expr) and isinstance(given, sympy.Expr):
+        return bool(expected.free_symbols == given.free_symbols) or not (expected - given).simplify()
+    return True
 
 
 def _parse(text: str) -> Any:
@@ -41,12 +42,16 @@ def _parse(text: str) -> Any:
     return next((value for value in parsed if not isinstance(value, str)), None)
 
 
+def _is_constant(value: Any) -> bool:
+    return isinstance(value, sympy.Expr) and not value.free_symbols
+
+
 def _numbers_agree(expected: Any, given: Any) -> bool:
-    if not (isinstance(expected, sympy.Expr) and isinstance(given, sympy.Expr)):
-        return True
-    if expected.free_symbols or given.free_symbols:
-        return bool(expected.free_symbols == given.free_symbols) or not (expected - given).simplify()
-    if expected.is_Integer and given.is_Integer:
+    """A decimal agrees with an exact value to six significant digits; whole numbers and exact values agree entirely."""
+    if expected == given or (expected.is_Integer and given.is_Integer):
         return bool(expected == given)
     difference, size = abs(sympy.N(expected - given, 30)), abs(sympy.N(expected, 30))
-    return bool(difference <= size * sympy.Float(10) ** -_DIGITS)
+    if not (difference.is_Float and size.is_Float):
+        return not difference  # infinite, undefined, or exactly 0
+    is_rounded = expected.has(sympy.Float) != given.has(sympy.Float) and not (expected.is_Integer or given.is_Integer)
+    return bool(difference <= size * sympy.Float(10) ** (-6 if is_rounded else -12))

@@ -83,18 +83,19 @@ def _read_call(requests: int) -> dict[str, Any] | None:
 
 
 def _read(pipe: int, size: int) -> bytes | None:
-    data = b""
+    data = bytearray()
     while len(data) < size:
         chunk = os.read(pipe, size - len(data))
         if not chunk:
             return None
         data += chunk
-    return data
+    return bytes(data)
 
 
 def _write(pipe: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(pipe, data) :]
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(pipe, rest) :]
 
 
 def _die_with_parent(parent_pid: int) -> None:

@@ -273,10 +273,11 @@ class _Worker:
             pipe.close()
 
     def _send(self, data: bytes, deadline: float) -> None:
-        while data:
+        rest = memoryview(data)
+        while rest:
             if not _is_ready(self._requests, select.POLLOUT, deadline):
                 raise TimeoutError
-            data = data[os.write(self._requests, data) :]
+            rest = rest[os.write(self._requests, rest) :]
 
     def _receive(self, deadline: float) -> dict[str, Any]:
         (size,) = HEADER.unpack(self._read(HEADER.size, deadline))
