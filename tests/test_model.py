@@ -5,7 +5,7 @@ from llmgym.agents.sft import SFT
 
 from llmgym.episode import Segment, StopReason, Trajectory
 from llmgym.errors import ConfigError, DataError
-from llmgym.learning import Learner, Policy, load_policy
+from llmgym.learning import Learner, Policy, load_policy, save_policy
 from llmgym.learning import model as model_module
 
 VOCABULARY = 23
@@ -164,7 +164,7 @@ def test_segment_that_begins_with_a_sampled_token_is_refused():
 
 def test_policy_loads_from_a_folder_and_says_what_is_wrong_with_another(tmp_path):
     model = tiny_model()
-    model.save_pretrained(tmp_path / "model")
+    save_policy(model, tmp_path / "model")
 
     policy = load_policy(tmp_path / "model")
 
