@@ -26,6 +26,9 @@ PROBES = """
             pass
         return "done"
 
+    def hold(mib):
+        return len(bytearray(mib * 2**20))
+
     def say_pid_and_sleep(path):
         with open(path, "w") as file:
             file.write(str(os.getpid()))
@@ -47,9 +50,15 @@ PROBES = """
 
 
 @pytest.fixture
-def pool(tmp_path, monkeypatch):
+def probes(tmp_path, monkeypatch):
+    """The name of a module that only workers import."""
     (tmp_path / "probes.py").write_text(textwrap.dedent(PROBES))
     monkeypatch.syspath_prepend(str(tmp_path))
+    return "probes"
+
+
+@pytest.fixture
+def pool(probes):  # noqa: ARG001 - the workers' path holds the probes
     with WorkerPool(2, wall_grace_s=30) as pool:
         yield pool
 
@@ -107,10 +116,12 @@ def test_one_long_call_inside_c_is_an_overrun(pool):
     assert pool.run("math:factorial", 10**9, timeout_s=0.1).status is WorkStatus.OVERRUN
 
 
-def test_a_memory_hog_is_an_overrun_that_names_memory(pool):
-    result = pool.run("operator:mul", "x", 10**11, timeout_s=5)
+def test_a_memory_hog_is_an_overrun_that_names_memory(probes):
+    with WorkerPool(1, memory_mib=256) as pool:
+        results = [pool.run(f"{probes}:hold", mib, timeout_s=5) for mib in (64, 512, 64)]
 
-    assert (result.status, result.error) == (WorkStatus.OVERRUN, "used more than 2048 MiB of memory")
+    assert [result.status for result in results] == [WorkStatus.RETURNED, WorkStatus.OVERRUN, WorkStatus.RETURNED]
+    assert results[1].error == "used more than 256 MiB of memory"
 
 
 def test_time_spent_waiting_is_not_the_functions_own(pool):
