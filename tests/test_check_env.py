@@ -321,6 +321,10 @@ def test_an_environment_that_was_made_is_checked_as_it_was_made():
     assert "The prompt, copied, earned the full reward" in text
 
 
+def test_an_environment_with_stop_strings_keeps_its_promises():
+    assert llmgym.check_env("llmgym/Calculator-v0", stop_strings=["</call>"]).passed == tuple(RULES)
+
+
 def test_a_foreign_environment_and_a_misspelt_rule_are_refused():
     with pytest.raises(ConfigError, match="CartPole"):
         llmgym.check_env("CartPole-v1")

@@ -162,3 +162,15 @@ def test_a_segment_near_the_width_of_the_context_is_observed_whole():
     assert [step[0]["length"] for step in steps][-1] == 20
     assert [step[3] for step in steps] == [False] * (len(steps) - 1) + [True]
     assert np.array_equal(steps[-1][0]["ids"][: observation["length"]], observation["ids"][: observation["length"]])
+
+
+def test_a_text_is_cut_at_its_first_stop_string_as_a_samplers_turn_would_be():
+    env = gym.make("llmgym/Calculator-v0", view="text", stop_strings=["</call>", "!"]).unwrapped
+    env.reset(seed=0)
+
+    observation, _, terminated, _, info = env.step("<call>6*7</call> and so on!")
+    answered = env.step("nothing")
+
+    assert (observation, terminated) == ("42", False)
+    assert bytes(info["new_ids"][: sum(info["new_mask"])]) == b"<call>6*7</call>"
+    assert answered[2]

@@ -20,7 +20,7 @@ T = TypeVar("T")
 TOLERANCE = 1e-9
 """Of sums of rewards."""
 Turn = str | list[int]
-"""What a probe says: a text, to which the end token is added, or ids."""
+"""What a probe says: a text, to which the end token is added where needed, or ids."""
 Probe = Callable[[int], Turn | None]
 """The turn of each number, from 0; None where the probe has nothing more to say."""
 
@@ -153,7 +153,7 @@ class Subject:
             if env.view == "text":
                 yield turn
                 continue
-            ids = [*self.tokenizer.encode(turn), self.tokenizer.eos_id] if isinstance(turn, str) else turn
+            ids = env.encode_turn(turn) if isinstance(turn, str) else turn
             ids = ids[: env.episode.room]
             if env.view == "turn":
                 yield ids

@@ -201,6 +201,13 @@ class TokenEnv(gym.Env[Any, Any]):
         env_id = self.spec.id if self.spec is not None else ""
         return self.episode.trajectory(env_id=env_id, seed=self._seed, **identity)
 
+    def encode_turn(self, text: str) -> list[int]:
+        """The ids of a turn that says `text`: up to its first stop string, or else with the end token."""
+        ends = [text.find(stop) + len(stop) for stop in self.episode.settings.stop_strings if stop in text]
+        if ends:
+            return self.tokenizer.encode(text[: min(ends)])
+        return [*self.tokenizer.encode(text), self.tokenizer.eos_id]
+
     # -- inside ------------------------------------------------------------------------------------------------
 
     def _source(self, split: str) -> TaskSource:
@@ -235,7 +242,7 @@ class TokenEnv(gym.Env[Any, Any]):
         if not isinstance(action, str):
             raise InvalidAction(f"The action is of type {type(action).__name__}, but the text view takes a str.")
         # As a policy would be, a text that is too long is cut by the budget.
-        ids = [*self.tokenizer.encode(action), self.tokenizer.eos_id]
+        ids = self.encode_turn(action)
         return ids[: self.episode.room] or ids
 
 
