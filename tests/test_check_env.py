@@ -289,6 +289,19 @@ def test_steps_after_the_end_that_go_through_are_found():
     assert "\n- ending: A step before the first reset went through" in problems_of(StepsOn(Whole()))
 
 
+class NamesEveryAnswer(Whole):
+    """Its wording lists all answers, so that none is given away."""
+
+    def reset(self, task, rng):
+        asked = super().reset(task, rng).messages[0].content
+        answers = ", ".join(self.tasks("train")[index].answer for index in range(15))
+        return InitialMessages((Message("user", f"{asked}; one of {answers}"),))
+
+
+def test_answers_that_every_prompt_names_are_no_leak():
+    assert "leaks" in llmgym.check_env(NamesEveryAnswer()).passed
+
+
 class ShyOfSolutions(Whole):
     def solve(self, _):
         return None

@@ -145,10 +145,11 @@ def ids_of(text):
     return [*text.encode(), 257]
 
 
-def test_numpy_token_ids_play_the_same_episode_as_ints():
+@pytest.mark.parametrize("observation", ["full", "last"])
+def test_numpy_token_ids_play_the_same_episode_as_ints(observation):
     told = []
     for kind in (int, np.int64, np.int32, np.array):
-        env = gym.make("llmgym/Copy-v0", text="hi")
+        env = gym.make("llmgym/Copy-v0", text="hi", observation=observation)
         told.append([env.reset(seed=0), *(env.step(kind(token)) for token in (104, 105, 257))])
 
     assert all(data_equivalence(told[0], other, exact=True) for other in told[1:])

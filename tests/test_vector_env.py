@@ -110,6 +110,16 @@ def test_stepping_what_is_over_or_never_began_is_an_error_and_steps_nothing(begi
         env.step(("hi", "hi"))
 
 
+def test_what_the_mask_leaves_out_stays_over():
+    env = make(2, view="text", text="hi")
+    env.reset(seed=0)
+    env.step(("hi", "hi"))
+    env.reset(options={"reset_mask": np.array([True, False])})
+
+    with pytest.raises(ResetNeeded, match=r"\[1\]"):
+        env.step(("hi", "hi"))
+
+
 @pytest.mark.parametrize("mask", [[True], np.array([1, 0]), np.ones((2, 2), dtype=bool)])
 def test_a_mask_of_another_form_is_refused(mask):
     env = make(2)

@@ -67,6 +67,15 @@ def test_episodes_are_appended_and_an_abandoned_one_is_aborted(tmp_path):
     assert [(t.stop_reason, t.num_actions) for t in recorded(path)] == [("answered", 3), ("aborted", 1), ("aborted", 2)]
 
 
+def test_an_episode_that_a_budget_ended_is_recorded_at_once(tmp_path):
+    env = RecordTrajectories(make(limits={"turn_tokens": 2}), tmp_path / "episodes.jsonl")
+    play(env, HI[:2])
+
+    (trajectory,) = recorded(tmp_path / "episodes.jsonl")
+
+    assert (trajectory.truncated, trajectory.stop_reason) == (True, "token_budget")
+
+
 class Failing(llmgym.MessageEnv):
     def tasks(self, split):
         return llmgym.FiniteTasks([llmgym.Task(key=split, prompt=split)])
@@ -142,9 +151,13 @@ def test_every_field_of_a_trajectory_survives_json():
     assert same(back, trajectory)
     assert (back.turns[0].message, back.turns[0].score, back.sampling) == (message, score, trajectory.sampling)
     assert (back.parent, back.role, back.stop_reason) == ((5, 6), trajectory.role, trajectory.stop_reason)
-    for name in ("token_ids", "action_mask", "sampling_logprobs", "weight_version"):
-        ours, theirs = getattr(segment, name), getattr(back.segments[0], name)
+    for ours, theirs in zip(arrays_of(segment), arrays_of(back.segments[0]), strict=True):
         assert (ours.dtype, ours.tolist()) == (theirs.dtype, theirs.tolist())
+
+
+def arrays_of(segment):
+    names = ("token_ids", "action_mask", "sampling_logprobs", "weight_version")
+    return [getattr(segment, name) for name in names] + [segment.kept_tokens.token_ids, segment.kept_tokens.offsets]
 
 
 @pytest.mark.parametrize("values", [{}, {"segments": []}, []])
