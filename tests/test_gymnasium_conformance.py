@@ -12,7 +12,7 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env, data_equivalence
 
-import llmgym  # noqa: F401  registers the environments
+import llmgym  # registers the environments
 
 VIEWS = ("token", "turn", "text")
 SMALL = ("llmgym/Calculator-v0", "llmgym/Copy-v0", "llmgym/GuessNumber-v0", "llmgym/Reverse-v0")
@@ -75,6 +75,13 @@ def test_make_vec_steps_every_environment(env_id, view, mode, vector_kwargs):
     assert all(observation in env.observation_space for observation in observations)
     assert (rewards.shape, terminated.shape) == ((2,), (2,))
     env.close()
+
+
+@every_id
+def test_every_environment_keeps_the_promises_that_llmgym_adds(env_id):
+    report = llmgym.check_env(env_id, num_tasks=5)
+
+    assert {"seeds", "views", "reference", "cheap answers", "rewards"} <= set(report.passed)
 
 
 @pytest.mark.parametrize("view", VIEWS)
