@@ -106,6 +106,8 @@ class TorchSampler:
         self.num_prompt_tokens = self.num_sampled_tokens = 0
         self._cache = self._new_cache()
         self._holders: list[TorchSession | None] = [None] * max_batch
+        self._open: set[_Request] = set()
+        """All requests without an answer: waiting, running, or in the middle of a step."""
         self._waiting: list[_Request] = []
         self._running: list[_Request] = []
         self._num_sessions = 0
@@ -164,7 +166,7 @@ class TorchSampler:
     async def close(self) -> None:
         """Abort what is running; further requests are errors."""
         self._is_closed = True
-        for request in (*self._waiting, *self._running):
+        for request in tuple(self._open):
             self._finish(request, FinishReason.ABORT)
         self._waiting, self._running = [], []
 
@@ -181,6 +183,7 @@ class TorchSampler:
             raise SamplerError("The sampler is closed. Make a new one.")
         if not request.prompt_ids:
             raise SamplerError("The prompt is empty. A model needs at least one token to continue.")
+        self._open.add(request)
         self._waiting.append(request)
         self._start_engine()
 
@@ -196,6 +199,7 @@ class TorchSampler:
                 self._finish(request, FinishReason.ABORT)
 
     def _finish(self, request: _Request, reason: FinishReason) -> None:
+        self._open.discard(request)
         if request.future.done():
             return
         request.future.set_result(
@@ -218,7 +222,8 @@ class TorchSampler:
                     return
                 self._step()
         except Exception as error:  # whoever waits must hear of any failure, or waits for ever
-            failed, self._waiting, self._running = [*self._waiting, *self._running], [], []
+            failed, self._open = self._open, set()
+            self._waiting, self._running = [], []
             for request in failed:
                 if not request.future.done():
                     failure = SamplerError(f"The model failed while sampling: {error!r}")

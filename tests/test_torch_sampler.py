@@ -1,0 +1,302 @@
+"""The torch sampler: tokens and log-probabilities are the model's own, whatever runs beside them."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+
+from llmgym.errors import ConfigError, SamplerError
+from llmgym.sampling import Completion, FinishReason, SamplingParams
+from llmgym.sampling.distribution import draw, processed_logits
+from llmgym.sampling.torch_sampler import TorchSampler
+
+SIZES = {"vocab_size": 40, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+
+
+def tiny_model(seed: int = 0, **changes: Any) -> LlamaForCausalLM:
+    torch.manual_seed(seed)
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.4}
+    return LlamaForCausalLM(LlamaConfig(**SIZES, **heads, **changes)).eval()
+
+
+def logprobs_by_definition(model: Any, prompt: Sequence[int], ids: Sequence[int], temperature: float = 1.0) -> Any:
+    """One forward pass over the whole sequence, without any cache."""
+    with torch.no_grad():
+        logits = model(torch.tensor([[*prompt, *ids]])).logits[0, len(prompt) - 1 : -1] / temperature
+    return logits.log_softmax(-1).gather(-1, torch.tensor(ids)[:, None])[:, 0].numpy()
+
+
+def sample_all(sampler: TorchSampler, prompts: Sequence[Sequence[int]], params: SamplingParams) -> list[Completion]:
+    async def one(index: int, prompt: Sequence[int]) -> Completion:
+        async with sampler.session(seed=index) as session:
+            return await session.sample(prompt, params)
+
+    async def everything() -> list[Completion]:
+        return await asyncio.gather(*(one(index, prompt) for index, prompt in enumerate(prompts)))
+
+    return asyncio.run(everything())
+
+
+PROMPTS = [[5, 6, 7], [8], [5, 6, 7], [9, 10, 11, 12, 13, 14, 15], [5, 6], [5, 6, 7]]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_logprobs_equal_a_forward_pass_over_the_whole_sequence(temperature: float) -> None:
+    model = tiny_model()
+
+    params = SamplingParams(max_new_tokens=20, temperature=temperature, stop_token_ids=(1,))
+    completions = sample_all(TorchSampler(model), PROMPTS, params)
+
+    for prompt, completion in zip(PROMPTS, completions, strict=True):
+        expected = logprobs_by_definition(model, prompt, completion.token_ids, temperature)
+        assert completion.logprobs == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("max_batch", [1, 2, 64])
+def test_tokens_do_not_depend_on_what_is_sampled_beside_them(max_batch: int) -> None:
+    model, params = tiny_model(), SamplingParams(max_new_tokens=15, stop_token_ids=(1,))
+
+    together = sample_all(TorchSampler(model, max_batch=max_batch), PROMPTS, params)
+    again = sample_all(TorchSampler(model), PROMPTS[::-1], params)
+
+    assert {len(completion.token_ids) for completion in together} != {15}  # some rows leave early
+    by_seed = [c.token_ids for c in sample_all(TorchSampler(model), PROMPTS, params)]
+    assert [completion.token_ids for completion in together] == by_seed
+    assert again[1].token_ids != together[1].token_ids  # another prompt under the same seed
+
+
+def test_greedy_tokens_are_the_likeliest_and_say_so_at_temperature_one() -> None:
+    model = tiny_model()
+
+    (completion,) = sample_all(TorchSampler(model), [[3, 4]], SamplingParams(max_new_tokens=8, temperature=0))
+
+    ids = [3, 4]
+    for token in completion.token_ids:
+        assert token == int(model(torch.tensor([ids])).logits[0, -1].argmax())
+        ids.append(token)
+    assert completion.logprobs == pytest.approx(logprobs_by_definition(model, [3, 4], completion.token_ids), abs=1e-5)
+    assert completion.finish_reason is FinishReason.LENGTH
+
+
+def test_turns_go_on_without_computing_the_past_again() -> None:
+    model = tiny_model()
+    sampler = TorchSampler(model)
+    params = SamplingParams(max_new_tokens=6)
+
+    async def episode() -> list[tuple[list[int], Completion]]:
+        turns, ids = [], [5, 6, 7, 8]
+        async with sampler.session(seed=0) as session:
+            for _ in range(3):
+                completion = await session.sample(ids, params)
+                turns.append((ids, completion))
+                ids = [*ids, *completion.token_ids, 2, 3]
+        return turns
+
+    turns = asyncio.run(episode())
+
+    # The last sampled token of a turn is not in the cache yet, so each later turn adds it and the two new ones.
+    assert sampler.num_prompt_tokens == 4 + 3 + 3
+    for prompt, completion in turns:
+        expected = logprobs_by_definition(model, prompt, completion.token_ids)
+        assert completion.logprobs == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_prompt_that_replaces_what_the_session_held_is_right_too() -> None:
+    model, params = tiny_model(), SamplingParams(max_new_tokens=5)
+    sampler = TorchSampler(model)
+
+    async def episode() -> Completion:
+        async with sampler.session(seed=0) as session:
+            await session.sample([5, 6, 7, 8, 9], params)
+            return await session.sample([5, 6, 20, 21], params)
+
+    completion = asyncio.run(episode())
+
+    expected = logprobs_by_definition(model, [5, 6, 20, 21], completion.token_ids)
+    assert completion.logprobs == pytest.approx(expected, abs=1e-5)
+
+
+def test_equal_first_prompts_are_computed_once() -> None:
+    sampler = TorchSampler(tiny_model())
+
+    completions = sample_all(sampler, [[5, 6, 7, 8]] * 8, SamplingParams(max_new_tokens=6))
+
+    assert sampler.num_prompt_tokens == 4
+    assert len({completion.token_ids for completion in completions}) > 1
+
+
+def test_sessions_beyond_the_batch_wait_and_idle_ones_give_their_place_away() -> None:
+    model, params = tiny_model(), SamplingParams(max_new_tokens=4)
+    sampler = TorchSampler(model, max_batch=2)
+
+    async def episode(seed: int) -> tuple[list[int], Completion]:
+        ids = [5, 6, 7]
+        async with sampler.session(seed=seed) as session:
+            first = await session.sample(ids, params)
+            await asyncio.sleep(0.001 * seed)  # a tool, while others take the place
+            ids = [*ids, *first.token_ids, 2]
+            return ids, await session.sample(ids, params)
+
+    async def everything() -> list[tuple[list[int], Completion]]:
+        return await asyncio.gather(*(episode(seed) for seed in range(7)))
+
+    for prompt, completion in asyncio.run(everything()):
+        expected = logprobs_by_definition(model, prompt, completion.token_ids)
+        assert completion.logprobs == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_fork_continues_the_same_tokens_with_randomness_of_its_own() -> None:
+    model, params = tiny_model(), SamplingParams(max_new_tokens=12)
+    sampler = TorchSampler(model)
+
+    async def episode() -> list[tuple[int, ...]]:
+        async with sampler.session(seed=0) as session:
+            first = await session.sample([5, 6], params)
+            prompt = [5, 6, *first.token_ids]
+            forks = [session.fork(), session.fork()]
+            return [(await one.sample(prompt, params)).token_ids for one in (session, *forks)]
+
+    continued = asyncio.run(episode())
+
+    assert len(set(continued)) == 3
+    assert asyncio.run(episode()) == continued
+
+
+def test_new_weights_are_used_and_nothing_of_the_old_cache_is() -> None:
+    model, newer, params = tiny_model(0), tiny_model(1), SamplingParams(max_new_tokens=5)
+    sampler = TorchSampler(model)
+
+    async def episode() -> Completion:
+        async with sampler.session(seed=0) as session:
+            first = await session.sample([5, 6, 7], params)
+            await sampler.update_weights(newer.state_dict().items(), version=3)  # type: ignore[arg-type]
+            return await session.sample([5, 6, 7, *first.token_ids], params)
+
+    first = sample_all(TorchSampler(tiny_model(0)), [[5, 6, 7]], params)[0]
+    completion = asyncio.run(episode())
+
+    expected = logprobs_by_definition(newer, [5, 6, 7, *first.token_ids], completion.token_ids)
+    assert completion.logprobs == pytest.approx(expected, abs=1e-5)
+    assert set(completion.weight_version.tolist()) == {3}
+
+
+def test_padding_of_the_vocabulary_is_never_sampled() -> None:
+    sampler = TorchSampler(tiny_model(), num_tokens=4)
+
+    completions = sample_all(sampler, [[1, 2]] * 20, SamplingParams(max_new_tokens=20))
+
+    assert {token for completion in completions for token in completion.token_ids} == {0, 1, 2, 3}
+
+
+def test_a_cancelled_turn_leaves_the_others_alone() -> None:
+    sampler = TorchSampler(tiny_model(), max_batch=2)
+
+    async def main() -> Completion:
+        async with sampler.session(seed=0) as given_up, sampler.session(seed=1) as kept:
+            task = asyncio.create_task(given_up.sample([5], SamplingParams(max_new_tokens=500)))
+            other = asyncio.create_task(kept.sample([6], SamplingParams(max_new_tokens=30)))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            task.cancel()
+            return await other
+
+    assert len(asyncio.run(main()).token_ids) == 30
+
+
+def test_a_failing_model_is_an_error_for_everybody_who_waits() -> None:
+    model = tiny_model()
+    sampler = TorchSampler(model)
+    model.lm_head.forward = lambda hidden: 1 / 0  # type: ignore[method-assign,assignment]
+
+    with pytest.raises(SamplerError, match="ZeroDivisionError"):
+        sample_all(sampler, PROMPTS, SamplingParams(max_new_tokens=3))
+
+
+def test_a_closed_sampler_and_an_empty_prompt_are_refused() -> None:
+    sampler = TorchSampler(tiny_model())
+
+    with pytest.raises(SamplerError, match="prompt is empty"):
+        sample_all(sampler, [[]], SamplingParams())
+    asyncio.run(sampler.close())
+    asyncio.run(sampler.close())
+    with pytest.raises(SamplerError, match="closed"):
+        sample_all(sampler, [[1]], SamplingParams())
+
+
+def test_models_that_forget_are_refused() -> None:
+    config = MistralConfig(**SIZES, num_attention_heads=4, num_key_value_heads=2, sliding_window=8)
+
+    with pytest.raises(ConfigError, match="full attention"):
+        TorchSampler(MistralForCausalLM(config))
+
+
+def kept_by_definition(logits: list[float], top_k: int, top_p: float) -> set[int]:
+    order = sorted(range(len(logits)), key=lambda token: -logits[token])
+    order = order[:top_k] if top_k else order
+    weights = np.exp(np.array([logits[token] for token in order], dtype=np.float64))
+    weights /= weights.sum()
+    kept, mass = set(), 0.0
+    for token, weight in zip(order, weights, strict=True):
+        if kept and mass >= top_p:
+            break
+        kept.add(token)
+        mass += weight
+    return kept
+
+
+@settings(deadline=None)
+@given(
+    logits=st.lists(st.integers(-40, 40), min_size=2, max_size=12, unique=True),
+    top_k=st.integers(0, 12),
+    top_p=st.floats(0.05, 0.99),
+)
+def test_top_k_and_top_p_keep_what_their_definitions_keep(logits: list[int], top_k: int, top_p: float) -> None:
+    values = [value / 10 for value in logits]
+
+    processed = processed_logits(
+        torch.tensor([values]), torch.tensor([1.0]), torch.tensor([top_k]), torch.tensor([top_p])
+    )
+
+    assert set(processed[0].isfinite().nonzero()[:, 0].tolist()) == kept_by_definition(values, top_k, top_p)
+
+
+def test_kept_tokens_are_reported_with_logprobs_of_what_is_left() -> None:
+    model, params = tiny_model(), SamplingParams(max_new_tokens=10, top_k=3)
+
+    (completion,) = sample_all(TorchSampler(model), [[5, 6]], params)
+
+    assert completion.kept_tokens is not None
+    ids = [5, 6]
+    for token, logprob, kept in zip(
+        completion.token_ids, completion.logprobs, completion.kept_tokens.rows(), strict=True
+    ):
+        logits = model(torch.tensor([ids])).logits[0, -1]
+        assert set(kept.tolist()) == set(logits.topk(3).indices.tolist())
+        assert logprob == pytest.approx(float(logits[token] - logits.topk(3).values.logsumexp(-1)), abs=1e-5)
+        ids.append(token)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=10), st.floats(0, 1, exclude_max=True))
+def test_a_draw_inverts_the_cumulative_distribution(logits: list[float], uniform: float) -> None:
+    drawn = int(draw(torch.tensor([logits]), torch.tensor([1.0]), torch.tensor([uniform], dtype=torch.float64)))
+
+    mass = torch.tensor(logits).double().softmax(-1).cumsum(-1)
+    before = float(mass[drawn - 1]) if drawn else 0.0
+    assert before - 1e-6 <= uniform * float(mass[-1]) <= float(mass[drawn]) + 1e-6
+
+
+def test_draws_follow_the_distribution() -> None:
+    logits = torch.tensor([[0.0, 1.0, -torch.inf, 2.0]]).expand(20_000, 4)
+    uniform = torch.from_numpy(np.random.default_rng(0).random(20_000))
+
+    counts = torch.bincount(draw(logits, torch.ones(20_000), uniform), minlength=4)
+
+    assert counts[2] == 0
+    assert (counts / 20_000).tolist() == pytest.approx(logits[0].softmax(-1).tolist(), abs=0.015)
