@@ -2,6 +2,8 @@ import json
 import sys
 import types
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from llmgym.envs.math import MathEnv, comparison
 
@@ -17,9 +19,7 @@ def written(path, rows):
     elif path.suffix == ".json":
         path.write_text(json.dumps(rows))
     else:
-        pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-        parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
-        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     return str(path)
 
 
