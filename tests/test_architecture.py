@@ -35,7 +35,7 @@ MAY_IMPORT = {
         "agents/",
     ],
     "transformers": [
-        "llmgym/learning/model.py",
+        "llmgym/learning/loading.py",
         "llmgym/messages/hf_tokenizer.py",
         "llmgym/sampling/torch_sampler.py",
         "llmgym/training/tiny_model.py",

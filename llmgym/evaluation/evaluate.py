@@ -105,7 +105,7 @@ def evaluate(
         split: of the tasks.
         temperature: 0 is greedy; a function decides for itself.
         seed: of everything random.
-        tokenizer: that of the sampler's model; of a model folder, its own.
+        tokenizer: that of a sampler's model; a model folder brings its own.
         env_kwargs: further keywords for `gym.make`.
 
     Raises:
@@ -113,11 +113,11 @@ def evaluate(
     """
     if isinstance(policy, (str, Path)):
         require("torch", extra="train", purpose="Evaluating a model folder")
-        from ..learning import load_policy
+        from ..learning import load_with_tokenizer
         from ..sampling.torch_sampler import TorchSampler
 
-        tokenizer = tokenizer if tokenizer is not None else str(policy)
-        policy = TorchSampler(load_policy(policy).module)
+        loaded, tokenizer = load_with_tokenizer(policy)
+        policy = TorchSampler(loaded.module, num_tokens=loaded.num_tokens)
     if hasattr(policy, "session"):
         if tokenizer is None:
             raise ConfigError("A sampler was given without the tokenizer of its model. Pass tokenizer=... too.")

@@ -10,7 +10,8 @@ from .agent import Agent, Aggregation, DataKind, Group, ModelOutputs, Need, Roll
 from .check_agent import check_agent  # noqa: E402
 from .checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from .learner import Learner  # noqa: E402
-from .model import Policy, load_policy, save_policy  # noqa: E402
+from .loading import load_policy, load_with_tokenizer, save_policy, with_tokenizer  # noqa: E402
+from .model import Policy  # noqa: E402
 from .optimization import LearnerConfig  # noqa: E402
 
 __all__ = [
@@ -30,8 +31,10 @@ __all__ = [
     "check_agent",
     "load_checkpoint",
     "load_policy",
+    "load_with_tokenizer",
     "losses",
     "masking",
     "save_checkpoint",
     "save_policy",
+    "with_tokenizer",
 ]

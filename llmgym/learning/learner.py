@@ -20,9 +20,10 @@ from .advantages import is_zero_variance_group
 from .agent import Agent, Aggregation, Group, Need
 from .aggregation import action_weights, weighted_loss
 from .agreement import compare_logprobs, require_agreement
+from .loading import load_policy
 from .masking import masked_mean, masked_sum
 from .microbatches import plan_microbatches, split_minibatches, unsplittable_rows
-from .model import ModelWeights, Policy, load_policy
+from .model import ModelWeights, Policy
 from .optimization import LearnerConfig, make_optimizer
 
 _MAX_NON_FINITE_STEPS = 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..episode import Trajectory
-from ..errors import ConfigError, DataError
-from ..extras import require
+from ..errors import DataError
 from .agent import ModelOutputs
 
 _MAX_LOGITS = 2**24
@@ -119,43 +117,6 @@ class Policy:
                 parts.append(statistics(chunk, chunk_targets))
         logprobs, entropies = zip(*parts, strict=True)
         return torch.cat(logprobs), torch.cat(entropies)
-
-
-def load_policy(path_or_model: str | Path | nn.Module | Policy, *, num_tokens: int | None = None) -> Policy:
-    """The policy in a model folder, of a model id, or around a model; weights from disk are float32.
-
-    Args:
-        path_or_model: which; a `Policy` is returned as it is.
-        num_tokens: see `Policy`.
-
-    Raises:
-        ConfigError: there is no such model.
-        MissingExtraError: transformers is not installed.
-    """
-    if isinstance(path_or_model, Policy):
-        return path_or_model
-    if isinstance(path_or_model, nn.Module):
-        return Policy(path_or_model, num_tokens=num_tokens)
-    transformers = require("transformers", extra="train", purpose="Loading a model")
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        module = transformers.AutoModelForCausalLM.from_pretrained(str(path_or_model), dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"No causal language model could be loaded from {str(path_or_model)!r}. Give a folder written by "
-            f"`save_pretrained`, or the id of a model that can be downloaded. The reason: {error}"
-        ) from error
-    finally:
-        transformers.utils.logging.enable_progress_bar()
-    return Policy(module, num_tokens=num_tokens)
-
-
-def save_policy(module: nn.Module, folder: str | Path) -> None:
-    """Write a model in the form that `AutoModelForCausalLM.from_pretrained` loads."""
-    logging = require("transformers.utils.logging", extra="train", purpose="Saving a model")
-    logging.disable_progress_bar()  # it would be drawn over the run's own
-    module.save_pretrained(str(folder))  # type: ignore[operator]
-    logging.enable_progress_bar()
 
 
 class ModelWeights:

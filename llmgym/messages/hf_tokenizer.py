@@ -37,16 +37,16 @@ class HFTokenizer:
         self.eos_id: int = backend.eos_token_id
         self.pad_id: int = backend.pad_token_id if backend.pad_token_id is not None else self.eos_id
         self.end_text = str(backend.eos_token)
-        self._num_tokens = len(backend)
+        self.num_tokens = len(backend)
         self._special_text = re.compile(
             "|".join(re.escape(text) for text in sorted(backend.all_special_tokens, key=len, reverse=True))
         )
 
     @classmethod
-    def load(cls, source: str | Path | PreTrainedTokenizerBase) -> "HFTokenizer":
-        """From a folder, a hub id or a transformers tokenizer; V comes from the model's config beside it."""
+    def load(cls, source: str | Path | PreTrainedTokenizerBase, *, vocab_size: int | None = None) -> "HFTokenizer":
+        """From a folder, a hub id or a transformers tokenizer; V is given, or that of the model in the folder."""
         if isinstance(source, PreTrainedTokenizerBase):
-            return cls(source)
+            return cls(source, vocab_size=vocab_size)
         try:
             backend = AutoTokenizer.from_pretrained(str(source))
         except (OSError, ValueError, KeyError) as error:
@@ -55,7 +55,9 @@ class HFTokenizer:
                 "Give a folder with tokenizer.json, a hub id, or 'bytes'."
             ) from error
         config = Path(source) / "config.json"
-        width = json.loads(config.read_text()).get("vocab_size") if config.is_file() else None
+        width = vocab_size
+        if width is None and config.is_file():
+            width = json.loads(config.read_text()).get("vocab_size")
         return cls(backend, vocab_size=max(width, len(backend)) if width else None)
 
     def encode(self, text: str) -> list[int]:
@@ -63,7 +65,7 @@ class HFTokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        known = [token for token in ids if token < self._num_tokens]
+        known = [token for token in ids if token < self.num_tokens]
         return str(self.backend.decode(known, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def apply_template(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:

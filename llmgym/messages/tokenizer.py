@@ -18,6 +18,10 @@ class Tokenizer(Protocol):
         """V: the width of the model's logits, padding ids included."""
 
     @property
+    def num_tokens(self) -> int:
+        """Ids from here to V are padding of the vocabulary: they mean nothing, and samplers never sample them."""
+
+    @property
     def eos_id(self) -> int:
         """The end-of-turn token."""
 
@@ -65,12 +69,13 @@ class ByteTokenizer:
         vocab_size: V, at least 262; more gives padding ids, which decode to nothing.
     """
 
+    num_tokens = 262
     pad_id = 256
     eos_id = 257
     _HEADERS: Mapping[Role, tuple[int]] = {"system": (258,), "user": (259,), "assistant": (260,), "tool": (261,)}
 
     def __init__(self, vocab_size: int = 264) -> None:
-        if vocab_size < 262:
+        if vocab_size < self.num_tokens:
             raise ConfigError(f"vocab_size is {vocab_size}, but 256 bytes and 6 control tokens need at least 262.")
         self.vocab_size = vocab_size
 
@@ -87,27 +92,28 @@ class ByteTokenizer:
         return f"ByteTokenizer(vocab_size={self.vocab_size})"
 
 
-def load_tokenizer(tokenizer: Any) -> Tokenizer:
+def load_tokenizer(tokenizer: Any, *, vocab_size: int | None = None) -> Tokenizer:
     """The tokenizer that is meant.
 
     Args:
         tokenizer: "bytes", a folder or hub id that transformers can load, a transformers tokenizer, or any
             object with the members of `Tokenizer`.
+        vocab_size: V, where the tokenizer does not decide it: the width of the model's logits.
 
     Raises:
         TokenizerError: it cannot be loaded, or lacks an end token or a way to write messages.
         MissingExtraError: transformers is needed and not installed.
     """
     if tokenizer == "bytes":
-        return ByteTokenizer()
+        return ByteTokenizer(vocab_size or 264)
     if isinstance(tokenizer, Tokenizer):
         return tokenizer
     if isinstance(tokenizer, (str, Path)) or hasattr(tokenizer, "apply_chat_template"):
         require("transformers", extra="train", purpose=f"The tokenizer {str(tokenizer)[:80]!r}")
         from .hf_tokenizer import HFTokenizer
 
-        return HFTokenizer.load(tokenizer)
+        return HFTokenizer.load(tokenizer, vocab_size=vocab_size)
     raise TokenizerError(
         f"{type(tokenizer).__name__} is not a tokenizer. Pass 'bytes', a folder or hub id, a transformers "
-        f"tokenizer, or an object with vocab_size, eos_id, pad_id, encode and decode."
+        f"tokenizer, or an object with vocab_size, num_tokens, eos_id, pad_id, encode and decode."
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..episode import TokenEnv, Trajectory
 from ..errors import ConfigError
-from ..learning import Learner, LearnerConfig
+from ..learning import Learner, LearnerConfig, Policy
 from ..registry import AGENTS
 from ..rollout import TaskCursor, demonstrate
 from ..settings import from_mapping
@@ -73,15 +73,15 @@ def make_demonstrations(env: TokenEnv, cursor: TaskCursor, config: ColdStartConf
 
 
 def run_cold_start(
-    model: Any,
+    policy: Policy,
     demonstrations: list[Trajectory],
     config: ColdStartConfig,
     *,
     seed: int,
     on_step: Callable[[int, Mapping[str, float]], None],
 ) -> None:
-    """Train `model` on the demonstrations, reshuffled each pass."""
-    learner = Learner(model, AGENTS.lookup("sft")(), config.learner_config(seed=seed))
+    """Train `policy` on the demonstrations, reshuffled each pass."""
+    learner = Learner(policy, AGENTS.lookup("sft")(), config.learner_config(seed=seed))
     rng = np.random.default_rng((seed, 0x5F7))
     order: list[int] = []
     for step in range(config.steps):

@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ..episode import Trajectory
 from ..errors import ConfigError, InfrastructureError, OutputFolderError
 from ..evaluation import Evaluation, evaluate_sampler
-from ..learning import Agent, DataKind, Learner, load_policy, save_policy
-from ..messages import load_tokenizer
+from ..learning import Agent, DataKind, Learner, load_with_tokenizer, save_policy, with_tokenizer
 from ..registry import AGENTS, SAMPLERS
 from ..rollout import Collector, TaskCursor, groups_of, plan_groups, save_trajectories
 from ..sampling import SamplingParams
@@ -92,13 +90,14 @@ class Trainer:
     def _build(self) -> None:
         config = self.config
         if config.model.path:
-            self._model: Any = load_policy(config.model.path).module
-            self._tokenizer = load_tokenizer(config.model.path)
+            self._policy, self._tokenizer = load_with_tokenizer(config.model.path)
         else:
             backend = build_character_tokenizer()
-            self._model = build_tiny_model(config.model.tiny, backend, seed=config.seed)
-            self._tokenizer = load_tokenizer(backend)
-        self._sampler = SAMPLERS.lookup(config.sampler)(self._model, max_batch=config.rollout.concurrency)
+            model = build_tiny_model(config.model.tiny, backend, seed=config.seed)
+            self._policy, self._tokenizer = with_tokenizer(model, backend)
+        self._sampler = SAMPLERS.lookup(config.sampler)(
+            self._policy.module, num_tokens=self._policy.num_tokens, max_batch=config.rollout.concurrency
+        )
         self._collector = Collector(
             config.env.id,
             self._sampler,
@@ -111,7 +110,7 @@ class Trainer:
         self._cursor = TaskCursor(self._collector.tasks("train"), seed=config.seed)
         self._held_out = self._collector.tasks(config.evaluation.split).first(config.evaluation.num_tasks)
         self.progress.line(
-            f"{config.env.id}, {sum(p.numel() for p in self._model.parameters()):,} parameters, "
+            f"{config.env.id}, {sum(p.numel() for p in self._policy.module.parameters()):,} parameters, "
             f"agent {config.agent['name']}, seed {config.seed}, llmgym {version('llmgym')}, torch {torch.__version__}"
         )
 
@@ -125,12 +124,12 @@ class Trainer:
                 self._log.log("cold_start", step, metrics)
                 phase.advance(f"loss {metrics['loss']:.3f}")
 
-            run_cold_start(self._model, demonstrations, config, seed=self.config.seed, on_step=on_step)
+            run_cold_start(self._policy, demonstrations, config, seed=self.config.seed, on_step=on_step)
 
     async def _train(self, folder: Path) -> tuple[dict[str, Evaluation], dict[str, Evaluation]]:
         """The algorithm: each step collects a batch with the newest weights and learns from it once."""
         config, rollout = self.config, self._rollout
-        learner = Learner(self._model, self.agent, self._learner_config)
+        learner = Learner(self._policy, self.agent, self._learner_config)
         before = after = await self._evaluate(0)
         num_samples = 0
         with self.progress.phase("training", config.steps) as phase:
@@ -178,7 +177,7 @@ class Trainer:
 
     def _save_model(self, folder: Path) -> None:
         """Model and tokenizer in the form that `from_pretrained` loads."""
-        save_policy(self._model, folder)
+        save_policy(self._policy.module, folder)
         backend = getattr(self._tokenizer, "backend", None)
         if backend is not None:
             backend.save_pretrained(folder)

@@ -57,7 +57,8 @@ class Tekken:
 
         self._backend = Tekkenizer.from_file(path)
         self._ignore = SpecialTokenPolicy.IGNORE
-        self.vocab_size, self.eos_id, self.pad_id = self._backend.n_words, self._backend.eos_id, self._backend.pad_id
+        self.vocab_size = self.num_tokens = self._backend.n_words
+        self.eos_id, self.pad_id = self._backend.eos_id, self._backend.pad_id
         names = {"system": "[SYSTEM_PROMPT]", "user": "[INST]", "assistant": "[/INST]", "tool": "[TOOL_RESULTS]"}
         self._headers = {role: (self._backend.get_special_token(name),) for role, name in names.items()}
 

@@ -1,0 +1,80 @@
+"""Models and their tokenizers from disk or from a hub, and back to disk."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..errors import ConfigError, TokenizerError
+from ..extras import require
+from ..messages import Tokenizer, load_tokenizer
+from .model import Policy
+
+
+def load_policy(path_or_model: str | Path | nn.Module | Policy, *, num_tokens: int | None = None) -> Policy:
+    """The policy in a model folder, of a model id, or around a model; weights from disk are float32.
+
+    Args:
+        path_or_model: which; a `Policy` is returned as it is.
+        num_tokens: see `Policy`.
+
+    Raises:
+        ConfigError: there is no such model.
+        MissingExtraError: transformers is not installed.
+    """
+    if isinstance(path_or_model, Policy):
+        return path_or_model
+    if isinstance(path_or_model, nn.Module):
+        return Policy(path_or_model, num_tokens=num_tokens)
+    transformers = require("transformers", extra="train", purpose="Loading a model")
+    try:
+        with _without_progress_bars():
+            module = transformers.AutoModelForCausalLM.from_pretrained(str(path_or_model), dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"No causal language model could be loaded from {str(path_or_model)!r}. Give a folder written by "
+            f"`save_pretrained`, or the id of a model that can be downloaded. The reason: {error}"
+        ) from error
+    return Policy(module, num_tokens=num_tokens)
+
+
+def with_tokenizer(module: nn.Module, tokenizer: object) -> tuple[Policy, Tokenizer]:
+    """A model and the tokenizer for it, the one made as wide as the other's logits.
+
+    Raises:
+        TokenizerError: the tokenizer has tokens that the model does not have.
+    """
+    width = int(module.get_output_embeddings().weight.shape[0])  # type: ignore[operator]
+    loaded = load_tokenizer(tokenizer, vocab_size=width)
+    if loaded.vocab_size != width:
+        raise TokenizerError(
+            f"{loaded!r} has ids up to {loaded.vocab_size - 1}, but the model has logits for {width} tokens. "
+            "Use the model's own tokenizer, or one whose vocab_size is the width of the logits."
+        )
+    return Policy(module, num_tokens=loaded.num_tokens), loaded
+
+
+def load_with_tokenizer(path: str | Path) -> tuple[Policy, Tokenizer]:
+    """The policy in a model folder or of a model id, with the tokenizer beside it."""
+    return with_tokenizer(load_policy(path).module, str(path))
+
+
+def save_policy(module: nn.Module, folder: str | Path) -> None:
+    """Write a model in the form that `AutoModelForCausalLM.from_pretrained` loads."""
+    with _without_progress_bars():
+        module.save_pretrained(str(folder))  # type: ignore[operator]
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """transformers draws bars of its own, over those of the run."""
+    logging = require("transformers.utils.logging", extra="train", purpose="Loading or saving a model")
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
