@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 import llmgym
-from llmgym import EnvResponse, FiniteTasks, InitialMessages, Limits, Message, MessageEnv, Score, Task, TokenEnv
+from llmgym import (
+    AssistantMessage,
+    EnvResponse,
+    FiniteTasks,
+    InitialMessages,
+    Limits,
+    Message,
+    MessageEnv,
+    Score,
+    Task,
+    TokenEnv,
+)
 from llmgym.episode.check_rules import RULES
 from llmgym.errors import CheckError, ConfigError
 
@@ -298,6 +309,19 @@ class NamesEveryAnswer(Whole):
 
 def test_answers_that_every_prompt_names_are_no_leak():
     assert "leaks" in llmgym.check_env(NamesEveryAnswer()).passed
+
+
+class ShowsAnExample(Whole):
+    def reset(self, task, rng):
+        shown = (Message("user", "capitals of yak"), AssistantMessage(content="YAK"))
+        return InitialMessages((*shown, *super().reset(task, rng).messages))
+
+
+def test_a_few_shot_turn_in_the_first_messages_is_no_answer_of_the_environment():
+    # With a stop string every token might close the turn, so that each step tells what is new.
+    for stop_strings in ((), ("#",)):
+        assert "messages" in llmgym.check_env(ShowsAnExample(), stop_strings=stop_strings).passed
+    assert "messages" in llmgym.check_env("llmgym/Math-v0", few_shot=2, num_tasks=2).passed
 
 
 class ShyOfSolutions(Whole):

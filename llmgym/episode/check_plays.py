@@ -133,6 +133,7 @@ class Subject:
         return play
 
     def _step(self, env: TokenEnv, action: Any, play: Play) -> None:
+        num_messages = len(env.episode.messages)
         if env.view == "token":  # too many for a thread each; the same turns were played as turns before
             observation, reward, terminated, truncated, info = env.step(action)
         else:
@@ -141,8 +142,8 @@ class Subject:
         play.observations.append(copy.deepcopy(observation))
         play.infos.append(info)
         play.rewards.append(reward)
-        if "new_ids" in info:  # a turn was closed
-            play.answer_roles |= {message.role for message in env.episode.new_messages}
+        # The first new message is the policy's own; a turn that is still open added none.
+        play.answer_roles |= {message.role for message in env.episode.messages[num_messages + 1 :]}
         play.is_over, play.terminated = terminated or truncated, terminated
 
     def _actions(self, env: TokenEnv, probe: Probe) -> Iterator[Any]:
