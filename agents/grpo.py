@@ -4,14 +4,14 @@ Source: Shao et al. 2024, arXiv:2402.03300. The defaults depart from the paper i
 better: the loss is a mean over tokens, not over trajectories (arXiv:2503.14476), and there is no KL penalty.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from llmgym.errors import ConfigError
-from llmgym.learning import ActionBatch, Aggregation, DataKind, Group, ModelOutputs, Need, RolloutSpec, Unit
+from llmgym.learning import ActionBatch, Aggregation, BaseAgent, ModelOutputs, Need, RolloutSpec
 from llmgym.learning.advantages import group_advantages
 from llmgym.learning.losses import clipped_policy_loss, is_clipped, kl_k3
 from llmgym.learning.masking import spread
@@ -59,7 +59,7 @@ class GRPOConfig:
             raise ConfigError(f"temperature is {self.temperature}, but a group of greedy samples is one sample.")
 
 
-class GRPO:
+class GRPO(BaseAgent):
     """Group Relative Policy Optimization.
 
     Args:
@@ -68,9 +68,6 @@ class GRPO:
     Raises:
         ConfigError: a setting is misspelt or out of range.
     """
-
-    data = DataKind.ROLLOUTS
-    unit = Unit.TOKEN
 
     def __init__(self, config: GRPOConfig | None = None, **settings: Any) -> None:
         self.config = one_config(GRPOConfig, config, settings, where="agent")
@@ -82,9 +79,6 @@ class GRPO:
             minibatches=self.config.minibatches,
         )
         self.needs = frozenset({Need.OLD_LOGPROBS} | ({Need.REF_LOGPROBS} if self.config.kl_coef > 0 else set()))
-
-    def select(self, groups: Sequence[Group]) -> Sequence[Group]:
-        return groups
 
     def advantages(self, batch: ActionBatch) -> ActionBatch:
         advantage_B = group_advantages(batch.reward_B, batch.group_B, scale_by_std=self.config.scale_by_std)

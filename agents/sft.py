@@ -1,12 +1,12 @@
 """SFT: maximum likelihood of demonstrations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from llmgym.learning import ActionBatch, Aggregation, DataKind, Group, ModelOutputs, Need, Unit
+from llmgym.learning import ActionBatch, Aggregation, BaseAgent, DataKind, ModelOutputs
 from llmgym.learning.losses import negative_log_likelihood
 from llmgym.settings import one_config
 
@@ -19,7 +19,7 @@ class SFTConfig:
     """How token losses become one number."""
 
 
-class SFT:
+class SFT(BaseAgent):
     """Supervised fine-tuning: the policy's own tokens of demonstrations become likelier.
 
     Args:
@@ -30,22 +30,11 @@ class SFT:
     """
 
     data = DataKind.DEMONSTRATIONS
-    unit = Unit.TOKEN
     rollout = None
-    needs: frozenset[Need] = frozenset()
 
     def __init__(self, config: SFTConfig | None = None, **settings: Any) -> None:
         self.config = one_config(SFTConfig, config, settings, where="agent")
         self.aggregation = self.config.aggregation
 
-    def select(self, groups: Sequence[Group]) -> Sequence[Group]:
-        return groups
-
-    def advantages(self, batch: ActionBatch) -> ActionBatch:
-        return batch
-
     def loss(self, outputs: ModelOutputs, batch: ActionBatch) -> Mapping[str, Tensor]:
         return {"nll": negative_log_likelihood(outputs.logprobs_BA, batch.mask_BA)}
-
-    def diagnostics(self, outputs: ModelOutputs, batch: ActionBatch) -> Mapping[str, Tensor]:  # noqa: ARG002
-        return {}

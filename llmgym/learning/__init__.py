@@ -6,7 +6,7 @@ require("torch", extra="train", purpose="Learning")
 
 from . import advantages, losses, masking  # noqa: E402
 from .action_batch import ActionBatch  # noqa: E402
-from .agent import Agent, Aggregation, DataKind, Group, ModelOutputs, Need, RolloutSpec, Unit  # noqa: E402
+from .agent import Agent, Aggregation, BaseAgent, DataKind, Group, ModelOutputs, Need, RolloutSpec, Unit  # noqa: E402
 from .check_agent import check_agent  # noqa: E402
 from .checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from .learner import Learner  # noqa: E402
@@ -18,6 +18,7 @@ __all__ = [
     "ActionBatch",
     "Agent",
     "Aggregation",
+    "BaseAgent",
     "DataKind",
     "Group",
     "Learner",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
@@ -132,3 +133,34 @@ class Agent(Protocol):
 
     def diagnostics(self, outputs: ModelOutputs, batch: ActionBatch) -> Mapping[str, Tensor]:
         """Named (B, A) quantities to report, such as which tokens were clipped; without gradient, token mean."""
+
+
+class BaseAgent(ABC):
+    """An `Agent` with the defaults of most: a subclass says what is special about it.
+
+    By default it learns from rollouts, from all groups, with a loss for each token and their mean, and asks the learner
+    for nothing but log-probabilities. A subclass writes `loss`, usually `advantages`, and overrides what does not fit.
+    Training constructs it with its settings by name.
+    """
+
+    data: DataKind = DataKind.ROLLOUTS
+    rollout: RolloutSpec | None = RolloutSpec()
+    needs: frozenset[Need] = frozenset()
+    unit: Unit = Unit.TOKEN
+    aggregation: Aggregation = Aggregation.TOKEN_MEAN
+
+    def select(self, groups: Sequence[Group]) -> Sequence[Group]:
+        """All groups, whole."""
+        return groups
+
+    def advantages(self, batch: ActionBatch) -> ActionBatch:
+        """The batch as it is: a loss that needs no advantages."""
+        return batch
+
+    @abstractmethod
+    def loss(self, outputs: ModelOutputs, batch: ActionBatch) -> Mapping[str, Tensor]:
+        """As `Agent.loss`."""
+
+    def diagnostics(self, outputs: ModelOutputs, batch: ActionBatch) -> Mapping[str, Tensor]:  # noqa: ARG002
+        """Nothing to report."""
+        return {}
