@@ -73,7 +73,7 @@ def train(
 def _run(config: RunConfig, progress: RunProgress | None) -> RunResult:
     trainer = Trainer(config, progress=progress)
     result = trainer.run()
-    write_report(result.folder, result.before, result.after)
+    write_report(result)
     trainer.progress.console.print(held_out_table(result.before, result.after))
     trainer.progress.line(f"written to {result.folder}: model/, metrics.jsonl, curve.png, samples.txt, trajectories/")
     return result

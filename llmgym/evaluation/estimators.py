@@ -38,7 +38,8 @@ def wilson_interval(successes: int, trials: int) -> Estimate:
     p, z2 = successes / trials, Z_95**2
     centre = (p + z2 / (2 * trials)) / (1 + z2 / trials)
     half = Z_95 * math.sqrt(p * (1 - p) / trials + z2 / (4 * trials**2)) / (1 + z2 / trials)
-    return Estimate(p, max(0.0, centre - half), min(1.0, centre + half))
+    # Both ends are exact at the ends, where rounding would leave a speck.
+    return Estimate(p, centre - half if successes else 0.0, centre + half if successes < trials else 1.0)
 
 
 def clustered_mean(samples: Sequence[Sequence[float]]) -> Estimate:

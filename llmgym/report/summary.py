@@ -1,12 +1,14 @@
 """What a run came to, as a table and as readable episodes."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
+import numpy as np
 from rich.table import Table
 
 from ..episode import Trajectory
 from ..evaluation import Evaluation
+from ..messages import Tokenizer
+from ..training import RunResult
 from ..training.metrics import read_metrics
 from .curve import plot_curve
 
@@ -24,23 +26,25 @@ def held_out_table(before: Mapping[str, Evaluation], after: Mapping[str, Evaluat
     return table
 
 
-def conversation(trajectory: Trajectory) -> str:
-    """One episode for people: the policy's turns and what they earned."""
-    lines = [f"task {trajectory.task_key}: reward {trajectory.reward:g}, {trajectory.stop_reason}"]
-    for turn in trajectory.turns:
-        lines.append(f"  policy  {turn.message.content}")
-        if turn.score is not None:
-            lines.append(f"  score   {turn.score.reward:g}: {turn.score.reason} (expected {turn.score.expected})")
+def conversation(trajectory: Trajectory, tokenizer: Tokenizer) -> str:
+    """One episode for people: what the model saw and what it wrote, decoded from the ids themselves."""
+    lines = [f"reward {trajectory.reward:g}, {trajectory.stop_reason}, task {trajectory.task_key}"]
+    for segment in trajectory.segments:
+        borders = np.flatnonzero(np.diff(segment.action_mask)) + 1
+        for span, mask in zip(
+            np.split(segment.token_ids, borders), np.split(segment.action_mask, borders), strict=True
+        ):
+            lines.append(f"    {'policy' if mask[0] else 'world':7} {tokenizer.decode(span.tolist())}")
+    lines += [f"    {'score':7} {turn.score.reason}" for turn in trajectory.turns if turn.score is not None]
     return "\n".join(lines)
 
 
-def write_report(folder: Path, before: Mapping[str, Evaluation], after: Mapping[str, Evaluation]) -> None:
+def write_report(result: RunResult) -> None:
     """Write `curve.png` and `samples.txt` into a run's folder."""
-    metrics = folder / "metrics.jsonl"
-    plot_curve(read_metrics(metrics, "train"), read_metrics(metrics, "evaluation"), folder / "curve.png")
+    metrics = result.folder / "metrics.jsonl"
+    plot_curve(read_metrics(metrics, "train"), read_metrics(metrics, "evaluation"), result.folder / "curve.png")
     blocks = []
-    for title, results in (("Before", before), ("After", after)):
-        blocks.append(f"{title} learning by reinforcement, held-out tasks, sampled\n")
-        blocks += [conversation(trajectory) for trajectory in results["sampled"].trajectories[:10]]
-        blocks.append("")
-    (folder / "samples.txt").write_text("\n".join(blocks), encoding="utf-8")
+    for title, evaluations in (("Before", result.before), ("After", result.after)):
+        blocks.append(f"{title} reinforcement learning: held-out tasks, sampled\n")
+        blocks += [conversation(t, result.tokenizer) + "\n" for t in evaluations["sampled"].trajectories[:10]]
+    (result.folder / "samples.txt").write_text("\n".join(blocks), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -79,6 +80,8 @@ class Collector:
         self.env_id, self.sampler, self.retries = env, sampler, retries
         self._env_kwargs = {**(env_kwargs or {}), "tokenizer": tokenizer, "view": "turn", "observation": "last"}
         self._concurrency, self._deterministic = concurrency, deterministic
+        self.env_seconds = 0.0
+        """Time that environments took so far, to begin and to answer; of several at once, the sum."""
         self._idle: list[TokenEnv] = [self._make_env()]
         self._envs = list(self._idle)
 
@@ -130,7 +133,9 @@ class Collector:
         try:
             for attempt in range(1 + self.retries):
                 try:
+                    started = time.perf_counter()
                     episode.begin(plan.task, noise_rng(plan.seed))
+                    self.env_seconds += time.perf_counter() - started
                     async with self.sampler.session(seed=plan.sampling_seed) as session:
                         while not episode.is_over:
                             await self._turn(env, session, sampling, threads)
@@ -171,9 +176,11 @@ class Collector:
             kept_tokens=kept if kept is None or num_ids == len(ids) else type(kept).from_rows(kept.rows()[:num_ids]),
         )
         if is_closed:
+            started = time.perf_counter()
             with episode.guarding():
                 response = await self._answer(episode.ask, threads)
             episode.apply(response)
+            self.env_seconds += time.perf_counter() - started
 
     async def _answer(
         self, ask: Callable[[], EnvResponse | Awaitable[EnvResponse]], threads: ThreadPoolExecutor

@@ -91,6 +91,9 @@ class Session(Protocol):
 class Sampler(Protocol):
     """Produces tokens for many episodes at once."""
 
+    seconds: float
+    """Time spent on producing tokens so far."""
+
     def session(self, *, seed: int) -> AbstractAsyncContextManager[Session]:
         """A place for one episode. `seed` decides its random stream, whatever else is running."""
 

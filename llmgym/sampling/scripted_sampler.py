@@ -42,6 +42,7 @@ class ScriptedSampler:
 
     def __init__(self, policy: TokenPolicy) -> None:
         self._policy = policy
+        self.seconds = 0.0
 
     @asynccontextmanager
     async def session(self, *, seed: int) -> AsyncIterator[ScriptedSession]:

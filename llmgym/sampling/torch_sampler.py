@@ -1,6 +1,7 @@
 """Sampling in plain PyTorch: any transformers causal LM with full attention, batched over running episodes."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -104,6 +105,7 @@ class TorchSampler:
         self.num_tokens, self.max_batch = num_tokens, max_batch
         self.version = 0
         self.num_prompt_tokens = self.num_sampled_tokens = 0
+        self.seconds = 0.0
         self._cache = self._new_cache()
         self._holders: list[TorchSession | None] = [None] * max_batch
         self._open: set[_Request] = set()
@@ -220,7 +222,9 @@ class TorchSampler:
                 await asyncio.sleep(0)  # episodes take their tokens, and ask for more, in between
                 if not self._waiting and not self._running:
                     return
+                started = time.perf_counter()
                 self._step()
+                self.seconds += time.perf_counter() - started
         except Exception as error:  # whoever waits must hear of any failure, or waits for ever
             failed, self._open = self._open, set()
             self._waiting, self._running = [], []

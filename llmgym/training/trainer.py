@@ -13,6 +13,7 @@ from ..episode import Trajectory
 from ..errors import ConfigError, InfrastructureError, OutputFolderError
 from ..evaluation import Evaluation, evaluate_sampler
 from ..learning import Agent, DataKind, Learner, load_with_tokenizer, save_policy, with_tokenizer
+from ..messages import Tokenizer
 from ..registry import AGENTS, SAMPLERS
 from ..rollout import Collector, TaskCursor, groups_of, plan_groups, save_trajectories
 from ..sampling import SamplingParams
@@ -38,6 +39,8 @@ class RunResult:
     """Held-out tasks before the agent's first step: "sampled" and "greedy"."""
     after: Mapping[str, Evaluation]
     """The same tasks after its last step."""
+    tokenizer: Tokenizer
+    """That of the model."""
 
 
 class Trainer:
@@ -85,7 +88,7 @@ class Trainer:
             self._save_model(folder / "model")
         finally:
             self._log.close()
-        return RunResult(folder, before, after)
+        return RunResult(folder, before, after, self._tokenizer)
 
     def _build(self) -> None:
         config = self.config
@@ -135,11 +138,12 @@ class Trainer:
         with self.progress.phase("training", config.steps) as phase:
             for step in range(1, config.steps + 1):
                 started = time.perf_counter()
+                sampling_before, env_before = self._sampler.seconds, self._collector.env_seconds
                 tasks = [self._cursor.next() for _ in range(config.rollout.tasks_per_step)]
                 plans = plan_groups(tasks, group_size=rollout.group_size, seed=(config.seed, _ROLLOUTS, step))
                 trajectories = await self._collector.run(plans, rollout.sampling)
                 _require_some_valid(trajectories)
-                collected = time.perf_counter()
+                before_learning = time.perf_counter()
                 metrics = learner.update(list(groups_of(trajectories)))
                 learned = time.perf_counter()
                 await self._sampler.update_weights(learner.weight_source(), version=step)
@@ -150,8 +154,9 @@ class Trainer:
                 metrics |= {
                     "num_samples": num_samples,
                     "seconds": time.perf_counter() - started,
-                    "seconds_collecting": collected - started,
-                    "seconds_learning": learned - collected,
+                    "seconds_sampling": self._sampler.seconds - sampling_before,
+                    "seconds_env": self._collector.env_seconds - env_before,
+                    "seconds_learning": learned - before_learning,
                 }
                 self._log.log("train", step, metrics | {"stop_reasons": batch["stop_reasons"]})
                 phase.advance(f"reward {batch['reward']:.3f}  entropy {metrics.get('entropy', 0.0):.3f}")
