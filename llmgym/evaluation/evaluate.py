@@ -22,11 +22,22 @@ TextPolicy = Callable[[Sequence[Mapping[str, str]]], str]
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a policy earned. Trajectories that are not valid count nowhere but in `num_invalid`."""
+    """What a policy earned. Trajectories that are not valid count nowhere but in `num_invalid`.
+
+    Raises:
+        InfrastructureError: none is valid.
+    """
 
     trajectories: tuple[Trajectory, ...]
     full_reward: float
     """An episode that earns it is a success."""
+
+    def __post_init__(self) -> None:
+        if not self.valid:
+            raise InfrastructureError(
+                f"All {len(self.trajectories)} episodes failed for reasons of the environment or its verifier, so they "
+                "say nothing about the policy. `llmgym check` on the environment may show why."
+            )
 
     @property
     def valid(self) -> list[Trajectory]:

@@ -118,8 +118,11 @@ class Collector:
                     on_episode(trajectory)
                 return trajectory
 
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(run_one(plan)) for plan in plans]
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(run_one(plan)) for plan in plans]
+            except ExceptionGroup as failures:
+                raise failures.exceptions[0] from failures  # one failure ends the batch, so it speaks for all
         return [task.result() for task in tasks]
 
     def close(self) -> None:

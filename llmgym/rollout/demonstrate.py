@@ -13,7 +13,7 @@ def demonstrate(env: TokenEnv, task: Task, turns: Sequence[str], *, seed: int = 
     Args:
         env: the environment, in any view.
         task: what to do.
-        turns: the policy's texts, without end tokens.
+        turns: the policy's texts, without end tokens; `env.solve(task)` gives the reference turns.
         seed: of the environment's randomness.
 
     Raises:
@@ -24,7 +24,7 @@ def demonstrate(env: TokenEnv, task: Task, turns: Sequence[str], *, seed: int = 
     for index, text in enumerate(turns):
         if episode.is_over:
             raise ConfigError(f"The episode on task {task.key!r} ended before turn {index} of {len(turns)}: {text!r}.")
-        ids = [*env.tokenizer.encode(text), env.tokenizer.eos_id]
+        ids = env.encode_turn(text)
         if len(ids) > episode.room:
             raise ConfigError(
                 f"The demonstration {text!r} has {len(ids)} tokens, but the turn has room for {episode.room}. "

@@ -59,14 +59,14 @@ def make_demonstrations(env: TokenEnv, cursor: TaskCursor, config: ColdStartConf
     last_answer: str | None = None
     while len(demonstrations) < config.num_demonstrations:
         task = cursor.next()
-        turns = env.message_env.solve(task)
+        turns = env.solve(task)
         if turns is None:
             raise ConfigError(
                 f"{type(env.message_env).__name__} has no reference turns, so there is nothing to demonstrate. "
                 "Leave [cold_start] out and begin with a model that can do the task now and then, or write `solve`."
             )
         is_guess = last_answer is not None and rng.random() >= config.solve_share
-        shown = [last_answer] if is_guess and last_answer is not None else list(turns)
+        shown = [last_answer] if is_guess and last_answer is not None else turns
         last_answer = turns[-1]
         demonstrations.append(demonstrate(env, task, shown, seed=int(rng.integers(2**31))))
     return demonstrations

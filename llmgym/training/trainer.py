@@ -2,15 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
-from ..episode import Trajectory
-from ..errors import ConfigError, InfrastructureError, OutputFolderError
+from ..errors import ConfigError, OutputFolderError
 from ..evaluation import Evaluation, evaluate_sampler
 from ..learning import Agent, DataKind, Learner, load_with_tokenizer, save_policy, with_tokenizer
 from ..messages import Tokenizer
@@ -142,14 +141,13 @@ class Trainer:
                 tasks = [self._cursor.next() for _ in range(config.rollout.tasks_per_step)]
                 plans = plan_groups(tasks, group_size=rollout.group_size, seed=(config.seed, _ROLLOUTS, step))
                 trajectories = await self._collector.run(plans, rollout.sampling)
-                _require_some_valid(trajectories)
+                batch = Evaluation(tuple(trajectories), self._full_reward).summary()
                 before_learning = time.perf_counter()
                 metrics = learner.update(list(groups_of(trajectories)))
                 learned = time.perf_counter()
                 await self._sampler.update_weights(learner.weight_source(), version=step)
 
                 num_samples += len(trajectories)
-                batch = Evaluation(tuple(trajectories), self._full_reward).summary()
                 metrics |= {name: value for name, value in batch.items() if name != "stop_reasons"}
                 metrics |= {
                     "num_samples": num_samples,
@@ -205,11 +203,3 @@ def new_run_folder(config: RunConfig) -> Path:
         raise OutputFolderError(f"The output folder {str(folder)!r} is not empty. Name a new one, or move it away.")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _require_some_valid(trajectories: Sequence[Trajectory]) -> None:
-    if not any(trajectory.is_valid for trajectory in trajectories):
-        raise InfrastructureError(
-            f"All {len(trajectories)} episodes of the batch failed for reasons of the environment or its verifier, "
-            "so there is nothing to learn from. `llmgym check` on the environment may say why."
-        )

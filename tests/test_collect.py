@@ -1,0 +1,174 @@
+"""Collecting: groups, seeds, order, retries, and what happens beside a slow or failing episode."""
+
+import asyncio
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import llmgym
+from llmgym.episode import EnvResponse, StopReason
+from llmgym.errors import SamplerError
+from llmgym.rollout import Collector, TaskCursor, collect, groups_of, plan_groups
+from llmgym.sampling import SamplingParams, ScriptedSampler
+from llmgym.scoring import Score
+
+BYTES = llmgym.ByteTokenizer()
+
+
+def says(text: str) -> ScriptedSampler:
+    ids = [*BYTES.encode(text), BYTES.eos_id]
+    return ScriptedSampler(lambda prompt, params, rng: ids)
+
+
+class NumberEnv(llmgym.MessageEnv):
+    """Pays for the number that the episode's own randomness chose, and misbehaves as told."""
+
+    lock = threading.Lock()
+    faults: dict[str, int] = {}  # noqa: RUF012  shared on purpose: how often a task still fails
+    threads: set[str] = set()  # noqa: RUF012
+
+    def __init__(self, *, is_slow: bool = False) -> None:
+        self.is_slow = is_slow
+
+    def tasks(self, split: str) -> llmgym.TaskSource:
+        return llmgym.FiniteTasks([llmgym.Task(key=f"{split}{n}", prompt=f"task {n}") for n in range(6)])
+
+    def reset(self, task: llmgym.Task, rng: np.random.Generator) -> llmgym.InitialMessages:
+        self.task, self.number = task, int(rng.integers(1000))
+        return llmgym.InitialMessages((llmgym.Message("user", task.prompt),))
+
+    async def step(self, message: llmgym.AssistantMessage) -> EnvResponse:
+        if self.is_slow:
+            await asyncio.sleep(0.05 if self.task.key == "train0" else 0)
+        with self.lock:
+            if self.faults.get(self.task.key, 0) > 0:
+                self.faults[self.task.key] -= 1
+                raise OSError("the service is gone")
+        return EnvResponse(score=Score(reward=float(self.number), extracted=message.content), terminated=True)
+
+
+class BlockingEnv(NumberEnv):
+    def step(self, message: llmgym.AssistantMessage) -> EnvResponse:  # type: ignore[override]
+        self.threads.add(threading.current_thread().name)
+        return EnvResponse(score=Score(reward=1.0), terminated=True)
+
+
+llmgym.register_env("test-collect/Number-v0", NumberEnv)
+llmgym.register_env("test-collect/Blocking-v0", BlockingEnv)
+
+
+@pytest.fixture(autouse=True)
+def _no_faults() -> None:
+    NumberEnv.faults.clear()
+    NumberEnv.threads.clear()
+
+
+def test_a_group_shares_task_and_noise_and_groups_do_not() -> None:
+    trajectories = collect("test-collect/Number-v0", says("x"), num_tasks=4, group_size=3, seed=1)
+
+    groups = list(groups_of(trajectories))
+    assert [t.group_id for t in trajectories] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert [t.sample_index for t in trajectories] == [0, 1, 2] * 4
+    assert [len({(t.task_key, t.reward) for t in group}) for group in groups] == [1, 1, 1, 1]
+    assert len({group[0].reward for group in groups}) > 1
+
+
+def test_seeds_of_plans_differ_for_every_run_step_group_and_sample() -> None:
+    tasks = [llmgym.Task(key=str(n), prompt=str(n)) for n in range(5)]
+    plans = [
+        plan for run in range(3) for step in range(4) for plan in plan_groups(tasks, group_size=2, seed=(run, step))
+    ]
+
+    assert len({plan.sampling_seed for plan in plans}) == len(plans) == 120
+    assert len({plan.seed for plan in plans}) == 60
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 64])
+def test_answers_come_in_the_order_of_the_plans_whatever_is_slow(concurrency: int) -> None:
+    kwargs: dict[str, Any] = {"env_kwargs": {"is_slow": True}, "concurrency": concurrency}
+    trajectories = collect("test-collect/Number-v0", says("x"), num_tasks=6, group_size=2, seed=3, **kwargs)
+    reference = collect("test-collect/Number-v0", says("x"), num_tasks=6, group_size=2, seed=3)
+
+    assert [(t.task_key, t.reward) for t in trajectories] == [(t.task_key, t.reward) for t in reference]
+
+
+def test_an_episode_that_fails_once_is_tried_again_with_the_same_seeds() -> None:
+    untroubled = collect("test-collect/Number-v0", says("x"), num_tasks=3, seed=2)
+    NumberEnv.faults["train1"] = 1
+
+    trajectories = collect("test-collect/Number-v0", says("x"), num_tasks=3, seed=2)
+
+    assert [t.metadata["attempts"] for t in trajectories] == [1, 2, 1]
+    assert [t.reward for t in trajectories] == [t.reward for t in untroubled]
+    assert all(t.is_valid for t in trajectories)
+
+
+def test_an_episode_that_keeps_failing_is_recorded_as_invalid_and_spoils_no_other() -> None:
+    NumberEnv.faults["train1"] = 99
+
+    trajectories = collect("test-collect/Number-v0", says("x"), num_tasks=3, seed=2)
+
+    assert [t.is_valid for t in trajectories] == [True, False, True]
+    assert (trajectories[1].stop_reason, trajectories[1].reward) == (StopReason.ENV_ERROR, 0.0)
+
+
+def test_a_failing_sampler_is_an_error_and_not_a_reward() -> None:
+    def fails(prompt: Any, params: Any, rng: Any) -> list[int]:
+        raise SamplerError("no tokens today")
+
+    with pytest.raises(SamplerError, match="no tokens today"):
+        collect("test-collect/Number-v0", ScriptedSampler(fails), num_tasks=2)
+
+
+def test_synchronous_steps_run_in_threads_unless_determinism_is_asked_for() -> None:
+    collect("test-collect/Blocking-v0", says("x"), num_tasks=4, deterministic=True)
+    assert NumberEnv.threads == {"MainThread"}
+
+    collect("test-collect/Blocking-v0", says("x"), num_tasks=4, deterministic=False)
+    assert len(NumberEnv.threads) > 1
+
+
+def test_what_is_sampled_behind_a_stop_string_is_no_part_of_the_episode() -> None:
+    kwargs = {"env_kwargs": {"stop_strings": ("END",)}}
+
+    (trajectory,) = collect("test-collect/Number-v0", says("one END two"), num_tasks=1, **kwargs)  # type: ignore[arg-type]
+
+    assert trajectory.turns[0].message.content == "one END"
+    assert BYTES.decode(trajectory.segments[0].token_ids[trajectory.segments[0].action_mask]) == "one END"
+
+
+def test_a_turn_goes_on_where_the_sampler_stopped_early() -> None:
+    ids = [*BYTES.encode("abcdefgh"), BYTES.eos_id]
+
+    def three_at_a_time(prompt: Any, params: SamplingParams, rng: Any) -> list[int]:
+        done = len(prompt) - first_prompt
+        return ids[done : done + 3]
+
+    first_prompt = len(llmgym.messages.chat_for(BYTES).render([llmgym.Message("user", "task 0")]))
+    (trajectory,) = collect("test-collect/Number-v0", ScriptedSampler(three_at_a_time), num_tasks=1)
+
+    assert [turn.message.content for turn in trajectory.turns] == ["abcdefgh"]
+
+
+def test_a_cursor_hands_out_every_task_once_an_epoch_in_a_new_order() -> None:
+    source = NumberEnv().tasks("train")
+    cursor = TaskCursor(source, seed=5)
+
+    epochs = [[cursor.next().key for _ in range(6)] for _ in range(3)]
+
+    assert all(sorted(epoch) == [f"train{n}" for n in range(6)] for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    resumed = TaskCursor(source, seed=5)
+    resumed.position = 6
+    assert [resumed.next().key for _ in range(6)] == epochs[1]
+
+
+def test_one_collector_serves_many_runs() -> None:
+    collector = Collector("test-collect/Number-v0", says("x"))
+    plans = plan_groups([collector.tasks("train")[2]], group_size=4, seed=(0,))
+
+    first, second = (asyncio.run(collector.run(plans, SamplingParams())) for _ in range(2))
+
+    assert [t.reward for t in first] == [t.reward for t in second]
