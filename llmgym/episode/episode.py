@@ -77,7 +77,7 @@ class Episode:
         self.env, self.chat, self.settings = env, chat, settings
         self._clock = clock
         self._schemas = [tool.schema for tool in env.tools]
-        self._parser = ToolCallParser(settings.tool_format, self._schemas)
+        self.parser = ToolCallParser(settings.tool_format, self._schemas)
         self.stop_reason: StopReason | None = StopReason.ABORTED
         self._turns: list[TurnInProgress] = []
         self.terminated = self.truncated = False
@@ -246,7 +246,8 @@ class Episode:
 
     def _close_turn(self) -> bool:
         turn, ids = self._stop_turn()
-        turn.message, turn.asked_at = self._parser.parse(self._text(ids), ids), self._clock()
+        turn.message = self.parser.parse(self._text(ids), ids, turn_index=len(self._turns) - 1)
+        turn.asked_at = self._clock()
         self.messages.append(turn.message)
         if turn.message.malformed_calls and self.settings.malformed_call == "end":
             problem = turn.message.malformed_calls[0].problem

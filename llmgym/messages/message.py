@@ -25,7 +25,8 @@ class ToolCall:
 
     name: str
     arguments: Mapping[str, Any]
-    id: str
+    id: str = ""
+    """Names the call in the tool's answer, once only in an episode; a reference turn needs none."""
 
 
 @dataclass(frozen=True)
