@@ -18,7 +18,7 @@ from llmgym.episode import (
     split_of,
 )
 from llmgym.errors import ConfigError
-from llmgym.messages import AssistantMessage
+from llmgym.messages import AssistantMessage, ToolCall
 from llmgym.scoring import Score
 from llmgym.tools import Calculator
 
@@ -46,7 +46,7 @@ class CalculatorEnv(ToolEnv):
     """
 
     tools = (Calculator(),)
-    default_limits = Limits(turns=3, turn_tokens=24, episode_tokens=72, context_tokens=128)
+    default_limits = Limits(turns=3, turn_tokens=96, episode_tokens=288, context_tokens=384)
 
     def __init__(
         self,
@@ -87,9 +87,9 @@ class CalculatorEnv(ToolEnv):
         score = Score(reward=reward, extracted=said, expected=self._task.answer, reason=reason)
         return EnvResponse(score=score, terminated=True)
 
-    def solve(self, task: Task) -> Sequence[str]:
+    def solve(self, task: Task) -> Sequence[str | ToolCall]:
         assert task.answer is not None
-        return [f"<call>{task.prompt}</call>", task.answer]
+        return [ToolCall("calculator", {"expression": task.prompt}), task.answer]
 
 
 @lru_cache(maxsize=8)

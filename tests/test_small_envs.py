@@ -10,6 +10,7 @@ from llmgym.envs.calculator import CalculatorEnv
 from llmgym.envs.copying import CopyEnv, ReverseEnv
 from llmgym.envs.guess_number import GuessNumberEnv
 
+import llmgym
 from llmgym.episode.tool_env import ToolEnv
 from llmgym.errors import ConfigError
 from llmgym.messages import AssistantMessage, MalformedCall, ToolCall
@@ -99,7 +100,14 @@ def test_reference_turns_earn_exactly_one(make, split):
 
 
 def read_call(turn):
-    return calls(turn.removeprefix("<call>").removesuffix("</call>")) if turn.startswith("<call>") else turn
+    return AssistantMessage(content="a call", tool_calls=(turn,)) if isinstance(turn, ToolCall) else turn
+
+
+@pytest.mark.parametrize("tool_format", ["tag", "hermes"])
+def test_the_calculator_keeps_every_promise_in_each_form_of_calls(tool_format):
+    report = llmgym.check_env("llmgym/Calculator-v0", digits=3, tool_format=tool_format, num_tasks=4)
+
+    assert {"reference", "views", "seeds"} <= set(report.passed)
 
 
 def test_the_calculator_tasks_are_every_product_of_four_digits_in_disjoint_splits():

@@ -189,7 +189,7 @@ class Subject:
 
     def reference(self, task: Task) -> Probe | None:
         """Says the reference turns, where there are any."""
-        turns = self.message_env.solve(task)
+        turns = self.envs["turn"].solve(task)
         return None if turns is None else lambda index: turns[index] if index < len(turns) else None
 
     def random(self, task: Task) -> Probe:

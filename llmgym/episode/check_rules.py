@@ -198,10 +198,10 @@ def check_reference(subject: Subject) -> Findings:
         if not play.terminated or play.reward < full - TOLERANCE:
             stop_reason = play.error or (play.trajectory.stop_reason if play.trajectory else None)
             yield Problem(
-                f"The reference turns {list(subject.message_env.solve(task) or ())!r:.120} of task {task.key!r} earned "
+                f"The reference turns {subject.envs['turn'].solve(task)!r:.120} of task {task.key!r} earned "
                 f"{play.reward} and ended with {stop_reason}",
                 f"the full reward, {full}, and the end of the task",
-                "let solve() give turns as the policy writes them, without end tokens; see reward_range and limits",
+                "let solve() give what to say without end tokens, and calls as ToolCall; see reward_range and limits",
             )
             return
     if not is_known:
@@ -210,7 +210,7 @@ def check_reference(subject: Subject) -> Findings:
 
 def check_cheap_answers(subject: Subject) -> Findings:
     """Empty, random, constant and copied answers earn the full reward on at most half of the tasks."""
-    references = [(task, subject.message_env.solve(task)) for task in subject.tasks]
+    references = [(task, subject.envs["turn"].solve(task)) for task in subject.tasks]
     probes: dict[str, Callable[[Task], Probe | None]] = {
         "an empty answer": lambda _: always(""),
         "random ids": subject.random,

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..messages import AssistantMessage, Message
+from ..messages import AssistantMessage, Message, ToolCall
 from ..scoring import Score
 from ..tools import Tool
 from .limits import Limits
@@ -66,8 +66,11 @@ class MessageEnv(ABC):
         What the policy does wrong is answered or scored; an error raised here means that our machinery failed.
         """
 
-    def solve(self, task: Task) -> Sequence[str] | None:  # noqa: ARG002  for subclasses
-        """Reference turns that earn the full reward, without end tokens; None where none is known."""
+    def solve(self, task: Task) -> Sequence[str | ToolCall] | None:  # noqa: ARG002  for subclasses
+        """Reference turns that earn the full reward, without end tokens; None where none is known.
+
+        A turn that calls a tool is the call itself; `TokenEnv.solve` writes it in the form that the episode reads.
+        """
         return None
 
     def fork(self) -> MessageEnv:

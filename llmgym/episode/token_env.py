@@ -20,7 +20,7 @@ from ..messages.spaces import Tokens, UnicodeText
 from .episode import Episode, EpisodeSettings
 from .limits import Limits
 from .message_env import MessageEnv
-from .tasks import TaskSource
+from .tasks import Task, TaskSource
 from .trajectory import Trajectory
 
 T = TypeVar("T")
@@ -200,6 +200,17 @@ class TokenEnv(gym.Env[Any, Any]):
         """The current episode as it would be stored; one that is still open counts as aborted."""
         env_id = self.spec.id if self.spec is not None else ""
         return self.episode.trajectory(env_id=env_id, seed=self._seed, **identity)
+
+    def solve(self, task: Task) -> list[str] | None:
+        """The reference turns of a task as a policy would write them; None where none is known.
+
+        Raises:
+            ConfigError: a turn calls a tool that does not exist, or whose call has no text in the form of calls.
+        """
+        turns = self.message_env.solve(task)
+        if turns is None:
+            return None
+        return [turn if isinstance(turn, str) else self.episode.parser.write(turn) for turn in turns]
 
     def encode_turn(self, text: str) -> list[int]:
         """The ids of a turn that says `text`: up to its first stop string, or else with the end token."""

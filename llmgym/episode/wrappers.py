@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
 from ..errors import ConfigError, InfrastructureError
-from ..messages import AssistantMessage
+from ..messages import AssistantMessage, ToolCall
 from ..scoring import Score
 from .message_env import EnvResponse, InitialMessages, MessageEnv
 from .tasks import Task, TaskSource
@@ -114,7 +114,7 @@ class LengthPenalty(MessageEnv):
             return self._charge_later(response, penalty)
         return self._charge(response, penalty)
 
-    def solve(self, task: Task) -> Sequence[str] | None:
+    def solve(self, task: Task) -> Sequence[str | ToolCall] | None:
         return self.env.solve(task)
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ class Policy:
 
     def __init__(self, env: TokenEnv, task: llmgym.Task, style: str) -> None:
         self.tokenizer, self.style = env.tokenizer, style
-        self.turns = list(env.message_env.solve(task) or [])
+        self.turns = env.solve(task) or []
 
     def __call__(self, prompt: Any, params: SamplingParams, rng: np.random.Generator) -> list[int]:
         ids = self._turn_of(len(prompt), rng) if self.style != "random" else self._noise(rng)
