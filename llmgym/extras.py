@@ -14,6 +14,7 @@ EXTRA_OF: Mapping[str, str] = {
     "peft": "train",
     "safetensors": "train",
     "tensorboardX": "train",
+    "tomli_w": "train",
     "matplotlib": "train",
     "math_verify": "math",
     "datasets": "hub",
