@@ -58,7 +58,7 @@ def probes(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def pool(probes):  # noqa: ARG001 - the workers' path holds the probes
+def pool(probes):
     with WorkerPool(2, wall_grace_s=30) as pool:
         yield pool
 
