@@ -1,9 +1,11 @@
 """Frozen dataclasses of settings, made from plain mappings such as a TOML table or keyword arguments."""
 
 import dataclasses
+import inspect
+import numbers
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -61,6 +63,64 @@ def one_config(cls: type[T], config: T | None, values: Mapping[str, Any], *, whe
     if not isinstance(config, cls):
         raise ConfigError(f"A {type(config).__name__} was given, but {cls.__name__} was expected.")
     return config
+
+
+def checked_call(make: Callable[..., T], values: Mapping[str, Any], *, where: str = "") -> T:
+    """`make(**values)`, for classes that are not made from one config.
+
+    Raises:
+        ConfigError: `make` does not take one of the names, needs another one, or `require_types` refuses a value.
+    """
+    try:
+        parameters = inspect.signature(make).parameters
+    except ValueError:  # some builtins have no signature
+        return make(**values)
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    named = {name: p for name, p in parameters.items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    for name in values:
+        if name not in named and not takes_any:
+            raise ConfigError(f"{_dotted(where, name)} is not a setting. {closest(name, named)}")
+    for name, parameter in named.items():
+        if parameter.default is parameter.empty and name not in values:
+            raise ConfigError(f"{_dotted(where, name)} is missing, and has no default. Set it.")
+    require_types(make, values, where=where)
+    return make(**values)
+
+
+def require_types(make: Any, values: Mapping[str, Any], *, where: str = "") -> None:
+    """Refuse keywords whose types contradict the signature of `make`.
+
+    Checked are bool, int, float, str, None, `Literal`, mappings, sequences and unions of these; what is annotated
+    otherwise, or not at all, is left to `make`.
+
+    Raises:
+        ConfigError: a value has another type.
+    """
+    try:
+        hints = get_type_hints(make.__init__ if isinstance(make, type) else make)  # type: ignore[misc]
+    except (NameError, TypeError):  # annotations that exist for type checkers alone
+        return
+    for name, value in values.items():
+        if name in hints and not _may_be(value, hints[name]):
+            raise _mismatch(value, hints[name], _dotted(where, name))
+
+
+_KINDS: Mapping[Any, type] = {int: numbers.Integral, float: numbers.Real, bool: bool, str: str, type(None): type(None)}
+"""NumPy's numbers are numbers too."""
+
+
+def _may_be(value: Any, hint: Any) -> bool:
+    """False where `value` is surely of another type than `hint`."""
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return any(_may_be(value, member) for member in get_args(hint))
+    if origin is Literal:
+        return value in get_args(hint)
+    if origin in (Mapping, Sequence, Iterable, dict, list, tuple):
+        return isinstance(value, origin)
+    if hint not in _KINDS:
+        return True
+    return isinstance(value, _KINDS[hint]) and not (isinstance(value, bool) and hint in (int, float))
 
 
 def _convert(value: Any, hint: Any, name: str) -> Any:
@@ -141,10 +201,10 @@ def _in_words(hint: Any) -> str:
         return "one of " + ", ".join(repr(choice) for choice in get_args(hint))
     if isinstance(hint, type) and issubclass(hint, Enum):
         return "one of " + ", ".join(repr(member.value) for member in hint)
-    if hint is tuple or origin is tuple:
+    if hint is tuple or origin in (tuple, list, Sequence, Iterable):
         members = [member for member in get_args(hint) if member is not Ellipsis]
         return "a list" + (f" of {_in_words(members[0])} each" if members else "")
-    if dataclasses.is_dataclass(hint):
+    if dataclasses.is_dataclass(hint) or origin is Mapping:
         return "a table of settings"
     return str(getattr(hint, "__name__", hint))
 

@@ -54,7 +54,10 @@ _loading = threading.Lock()
 
 @functools.lru_cache(maxsize=16)
 def _tasks(source: ProblemSet, split: str) -> FiniteTasks:
-    return FiniteTasks(_load(source)[split])
+    tasks = _load(source)[split]
+    if not tasks:
+        raise DataError(f"{source.dataset} holds no task for the split {split!r}. Add problems, or name a test_dataset.")
+    return FiniteTasks(tasks)
 
 
 @functools.lru_cache(maxsize=8)

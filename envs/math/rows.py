@@ -57,7 +57,11 @@ def read_file(path: Path) -> Iterator[Row]:
         case ".parquet":
             parquet = require("pyarrow.parquet", extra="hub", purpose="Reading Parquet files")
             # One column of a row group at a time would be leaner, but problem sets fit into memory many times over.
-            for number, row in enumerate(parquet.read_table(path).to_pylist(), start=1):
+            try:
+                rows = parquet.read_table(path).to_pylist()
+            except (OSError, ValueError) as error:
+                raise DataError(f"{path} is not a Parquet file: {error}. Write it again, or use .jsonl.") from error
+            for number, row in enumerate(rows, start=1):
                 yield f"{path}, row {number}", row
 
 

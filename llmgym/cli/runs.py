@@ -60,9 +60,9 @@ def train(
         OutputFolderError: the output folder is not empty; nothing was written.
     """
     values = {
-        "env": {"id": env, "kwargs": dict(env_kwargs or {})},
+        "env": {"id": env, "kwargs": {} if env_kwargs is None else env_kwargs},
         "model": {"path": str(model)},
-        "agent": {"name": agent} if isinstance(agent, str) else dict(agent),
+        "agent": {"name": agent} if isinstance(agent, str) else agent,
         "sampler": sampler,
         "steps": steps,
         **settings,

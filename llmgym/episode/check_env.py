@@ -11,6 +11,7 @@ from ..errors import CheckError, ConfigError
 from .check_plays import Blocked, Subject
 from .check_rules import RULES, Note, Problem
 from .message_env import MessageEnv
+from .register import make_token_env
 from .token_env import TokenEnv
 
 
@@ -126,7 +127,7 @@ def _maker(env: Any, make_kwargs: dict[str, Any]) -> tuple[str, Callable[[str], 
 
 
 def _made(env: Any, make_kwargs: dict[str, Any]) -> TokenEnv:
-    return _require_token_env(gym.make(env, **make_kwargs).unwrapped)
+    return make_token_env(env, **make_kwargs)
 
 
 def _require_token_env(env: Any) -> TokenEnv:

@@ -53,5 +53,7 @@ class Limits:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ConfigError(f"Limits.{name} is {value!r}, but it must be a whole number of at least 1.")
-        if self.seconds is not None and not self.seconds > 0:
+        if self.seconds is None:
+            return
+        if not isinstance(self.seconds, int | float) or isinstance(self.seconds, bool) or not self.seconds > 0:
             raise ConfigError(f"Limits.seconds is {self.seconds!r}, but it must be above 0, or None for no limit.")

@@ -17,6 +17,8 @@ from gymnasium.utils import seeding
 from ..errors import ConfigError, InvalidAction
 from ..messages import Message, chat_for, load_tokenizer
 from ..messages.spaces import Tokens, UnicodeText
+from ..registry import closest, load_object
+from ..settings import require_types
 from .episode import Episode, EpisodeSettings
 from .limits import Limits
 from .message_env import MessageEnv
@@ -49,6 +51,7 @@ class TokenEnv(gym.Env[Any, Any]):
 
     Raises:
         ConfigError: a keyword has a value that does not exist.
+        TokenizerError: the tokenizer cannot be loaded, or lacks what an episode needs.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 1}  # type: ignore[misc]
@@ -70,6 +73,13 @@ class TokenEnv(gym.Env[Any, Any]):
     ) -> None:
         _require_one_of("view", view, VIEWS)
         _require_one_of("observation", observation, OBSERVATIONS)
+        if render_mode is not None:
+            _require_one_of("render_mode", render_mode, self.metadata["render_modes"])
+        if isinstance(stop_strings, str):
+            raise ConfigError(
+                f"stop_strings is the text {stop_strings!r}, which would stop at each of its characters. "
+                f"Write a list of texts: [{stop_strings!r}]."
+            )
         self.message_env, self.view, self.split, self.render_mode = env, view, split, render_mode
         self.tokenizer = load_tokenizer(tokenizer)
         self.limits = merge_limits(env.default_limits, limits)
@@ -118,13 +128,17 @@ class TokenEnv(gym.Env[Any, Any]):
             UnknownTaskError: no task of the split has the key.
         """
         super().reset(seed=seed)
-        options = options or {}
+        options = {} if options is None else options
+        if not isinstance(options, Mapping):
+            raise ConfigError(f'options is {options!r}, but it must be a mapping such as {{"task": key}}.')
         for name in options:
             _require_one_of("The reset option", name, ("task", "split"))
         self._seed = seed if seed is not None else 0
         task_rng, noise_rng = episode_rngs(self.np_random)
         source = self._source(options.get("split", self.split))
         key = options.get("task")
+        if key is not None and not isinstance(key, str):
+            raise ConfigError(f"The reset option 'task' is {key!r}, but it must be the key of a task, which is a text.")
         self.episode.begin(source.draw(task_rng) if key is None else source.get(key), noise_rng)
         self._resume_hot_path()
         ids = self.episode.ids
@@ -265,22 +279,36 @@ def make_env(env: Any, **kwargs: Any) -> TokenEnv:
         kwargs: keywords of `TokenEnv`; all others go to the environment's class.
 
     Raises:
-        ConfigError: neither takes one of the keywords.
+        ConfigError: neither takes one of the keywords, a value has the wrong type, or `env` makes something else.
+        RegistrationError: there is nothing under the name.
     """
-    from ..registry import load_object
-
     make = load_object(env) if isinstance(env, str) else env
-    own = {name: kwargs.pop(name) for name in _keywords(TokenEnv) if name in kwargs}
+    of_token_env = _keywords(TokenEnv) or ()
+    own = {name: kwargs.pop(name) for name in of_token_env if name in kwargs}
     known = _keywords(make)
     if known is not None:
         for name in kwargs:
-            _require_one_of("A keyword of the environment", name, (*known, *_keywords(TokenEnv)))
-    return TokenEnv(make(**kwargs), **own)
+            _require_one_of("A keyword of the environment", name, (*known, *of_token_env))
+    require_types(TokenEnv, own)
+    require_types(make, kwargs)
+    message_env = make(**kwargs)
+    if not isinstance(message_env, MessageEnv):
+        raise ConfigError(
+            f"{env!r} made a {type(message_env).__name__}, but an environment is made by a subclass of "
+            "llmgym.MessageEnv. Register that."
+        )
+    return TokenEnv(message_env, **own)
 
 
 @cache
-def _keywords(make: Any) -> tuple[str, ...]:
-    parameters = inspect.signature(make).parameters.values()
+def _keywords(make: Any) -> tuple[str, ...] | None:
+    """Names of the keywords that `make` takes; None where it takes any, or does not say."""
+    try:
+        parameters = inspect.signature(make).parameters.values()
+    except ValueError:
+        return None
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
     return tuple(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name != "env")
 
 
@@ -292,6 +320,8 @@ def merge_limits(default: Limits, changes: Limits | Mapping[str, Any] | None) ->
     """
     if isinstance(changes, Limits):
         return changes
+    if changes is not None and not isinstance(changes, Mapping):
+        raise ConfigError(f'limits is {changes!r}, but it must be Limits, or a mapping such as {{"turns": 3}}.')
     for name in changes or ():
         _require_one_of("A limit", name, [field.name for field in fields(Limits)])
     return Limits(**(asdict(default) | dict(changes or {})))
@@ -315,6 +345,4 @@ def text_of(messages: Sequence[Message]) -> str:
 
 def _require_one_of(what: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
-        from ..registry import closest
-
-        raise ConfigError(f"{what} is {value!r}, which does not exist. {closest(value, known)}")
+        raise ConfigError(f"{what} is {value!r}, which does not exist. {closest(str(value), known)}")

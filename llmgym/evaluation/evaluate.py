@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-import gymnasium as gym
-
 from ..episode import Task, TokenEnv, Trajectory
+from ..episode.register import make_token_env
 from ..errors import ConfigError, InfrastructureError
 from ..extras import require
 from ..rollout import Collector, groups_of, plan_groups
@@ -146,7 +145,7 @@ def evaluate(
             f"{type(policy).__name__} is not a policy. Pass a model folder or id, a sampler, or a function that takes "
             "messages and returns text."
         )
-    text_env = cast(TokenEnv, gym.make(env, view="text", **(env_kwargs or {})).unwrapped)
+    text_env = make_token_env(env, view="text", **(env_kwargs or {}))
     try:
         tasks = text_env.message_env.tasks(split).first(num_tasks)
         plans = plan_groups(tasks, group_size=num_samples, seed=(seed,))

@@ -68,6 +68,8 @@ def check_agent(agent: Agent) -> None:
 
 
 def _problems_with_members(agent: Agent) -> list[str]:
+    if isinstance(agent, type):
+        return [f"it is the class {agent.__name__} itself; pass an instance, {agent.__name__}(...)"]
     problems = []
     for name, kind in _MEMBERS.items():
         if not hasattr(agent, name):

@@ -6,12 +6,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
 from ..episode import EnvResponse, Task, TaskSource, TokenEnv, Trajectory
+from ..episode.register import make_token_env
 from ..episode.token_env import noise_rng
 from ..errors import ConfigError, InfrastructureError, SamplerError
 from ..sampling import FinishReason, Sampler, SamplingParams, Session
@@ -31,7 +31,13 @@ class EpisodePlan:
 
 
 def plan_groups(tasks: Sequence[Task], *, group_size: int, seed: tuple[int, ...]) -> list[EpisodePlan]:
-    """`group_size` episodes for each task, group after group; all seeds derive from `seed`, group and sample."""
+    """`group_size` episodes for each task, group after group; all seeds derive from `seed`, group and sample.
+
+    Raises:
+        ConfigError: `group_size` is below 1.
+    """
+    if group_size < 1:
+        raise ConfigError(f"{group_size} episodes were asked for each task. Ask for at least 1.")
     return [
         EpisodePlan(
             task=task,
@@ -195,7 +201,7 @@ class Collector:
         return await response if inspect.isawaitable(response) else response
 
     def _make_env(self) -> TokenEnv:
-        env = cast(TokenEnv, gym.make(self.env_id, disable_env_checker=True, **self._env_kwargs).unwrapped)
+        env = make_token_env(self.env_id, disable_env_checker=True, **self._env_kwargs)
         self._env_kwargs["tokenizer"] = env.tokenizer  # loaded once
         if hasattr(self, "_envs"):
             self._envs.append(env)

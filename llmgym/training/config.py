@@ -49,6 +49,11 @@ class RolloutConfig:
     retries: int = 1
     """Of an episode whose environment failed for reasons of its own."""
 
+    def __post_init__(self) -> None:
+        for name, least in (("tasks_per_step", 1), ("concurrency", 1), ("retries", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"rollout.{name} is {getattr(self, name)}, but it must be at least {least}.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
@@ -95,6 +100,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         if "name" not in self.agent:
             raise ConfigError('agent.name is missing. Set it to a registered agent, such as "grpo".')
+        if not isinstance(self.agent["name"], str):
+            raise ConfigError(f"agent.name is {self.agent['name']!r}, but it must be the name of a registered agent.")
         if self.steps < 0 or self.threads < 0:
             raise ConfigError(f"steps is {self.steps} and threads {self.threads}, but neither may be negative.")
 

@@ -16,6 +16,7 @@ from ..messages import Tokenizer
 from ..registry import AGENTS, SAMPLERS
 from ..rollout import Collector, TaskCursor, groups_of, plan_groups, save_trajectories
 from ..sampling import SamplingParams
+from ..settings import checked_call
 from .cold_start import make_demonstrations, run_cold_start
 from .config import RunConfig, to_toml
 from .metrics import MetricsLog
@@ -57,7 +58,7 @@ class Trainer:
         self.config = config
         self.progress = progress or RunProgress()
         settings = {name: value for name, value in config.agent.items() if name != "name"}
-        self.agent: Agent = AGENTS.lookup(config.agent["name"])(**settings)
+        self.agent: Agent = checked_call(AGENTS.lookup(config.agent["name"]), settings, where="agent")
         if self.agent.data is not DataKind.ROLLOUTS or self.agent.rollout is None:
             raise ConfigError(
                 f"The agent {config.agent['name']!r} learns from {self.agent.data}, but a training run makes rollouts. "
@@ -76,11 +77,12 @@ class Trainer:
         """
         if self.config.threads:
             torch.set_num_threads(self.config.threads)
-        folder = new_run_folder(self.config)
+        folder = free_run_folder(self.config)
+        self._build()  # before anything is written: a setting that is wrong leaves no folder behind
+        make_run_folder(folder)
         (folder / "config.toml").write_text(to_toml(self.config), encoding="utf-8")
         self._log = MetricsLog(folder)
         try:
-            self._build()
             if self.config.cold_start is not None:
                 self._cold_start()
             before, after = asyncio.run(self._train(folder))
@@ -186,8 +188,8 @@ class Trainer:
             backend.save_pretrained(folder)
 
 
-def new_run_folder(config: RunConfig) -> Path:
-    """Make the run's folder, which must be empty; without a name, the next free one under runs/.
+def free_run_folder(config: RunConfig) -> Path:
+    """The run's folder, which is empty or not there yet; without a name, the next free one under runs/.
 
     Raises:
         OutputFolderError: it holds something.
@@ -199,7 +201,21 @@ def new_run_folder(config: RunConfig) -> Path:
         number = 1
         while (folder := Path("runs") / f"{name}-{number:03d}").exists():
             number += 1
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputFolderError(f"The output folder {str(folder)!r} is not empty. Name a new one, or move it away.")
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.exists() and not folder.is_dir():
+        raise OutputFolderError(f"The output folder {str(folder)!r} is a file. Name a folder that is new or empty.")
+    if folder.exists() and any(folder.iterdir()):
+        raise OutputFolderError(
+            f"The output folder {str(folder)!r} is not empty, and nothing in it is overwritten. Name a new one, or "
+            "move it away."
+        )
     return folder
+
+
+def make_run_folder(folder: Path) -> None:
+    """Make it. Raises OutputFolderError where that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputFolderError(
+            f"The output folder {str(folder)!r} cannot be made: {error.strerror}. Name another one."
+        ) from error
