@@ -56,7 +56,9 @@ _loading = threading.Lock()
 def _tasks(source: ProblemSet, split: str) -> FiniteTasks:
     tasks = _load(source)[split]
     if not tasks:
-        raise DataError(f"{source.dataset} holds no task for the split {split!r}. Add problems, or name a test_dataset.")
+        raise DataError(
+            f"{source.dataset} holds no task for the split {split!r}. Add problems, or name a test_dataset."
+        )
     return FiniteTasks(tasks)
 
 
