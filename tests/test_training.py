@@ -163,7 +163,7 @@ def test_demonstrations_mix_reference_turns_and_guesses_in_the_asked_share() -> 
     config = ColdStartConfig(num_demonstrations=600, solve_share=0.4)
 
     cursor = TaskCursor(collector.tasks("train"), seed=1)
-    demonstrations = make_demonstrations(collector.example_env, cursor, config, seed=1)
+    demonstrations = list(make_demonstrations(collector.example_env, cursor, config, seed=1))
 
     assert {demonstration.role for demonstration in demonstrations} == {Role.DEMONSTRATION}
     assert len({demonstration.task_key for demonstration in demonstrations}) == 600

@@ -85,11 +85,17 @@ class Evaluation:
 
 
 async def evaluate_sampler(
-    collector: Collector, tasks: Sequence[Task], *, num_samples: int = 1, sampling: SamplingParams, seed: int
+    collector: Collector,
+    tasks: Sequence[Task],
+    *,
+    num_samples: int = 1,
+    sampling: SamplingParams,
+    seed: int,
+    on_episode: Callable[[Trajectory], None] | None = None,
 ) -> Evaluation:
     """The collector's sampler on `tasks`, `num_samples` episodes each."""
     plans = plan_groups(tasks, group_size=num_samples, seed=(seed,))
-    trajectories = await collector.run(plans, sampling)
+    trajectories = await collector.run(plans, sampling, on_episode=on_episode)
     return Evaluation(tuple(trajectories), collector.example_env.message_env.reward_range[1])
 
 

@@ -4,7 +4,7 @@ A model that is to be improved by its own samples must first sample something ri
 the environment's reference turns with guesses, so that it begins able to do the task, and far from always doing it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ class ColdStartConfig:
     """Settings of the cold start."""
 
     num_demonstrations: int = 8000
-    """Distinct demonstrations, of as many training tasks."""
+    """Demonstrations of training tasks; where there are fewer tasks, they come round again."""
     solve_share: float = 0.5
     """Share that shows the reference turns; the others answer at once what another task's answer is."""
     steps: int = 500
@@ -48,16 +48,17 @@ class ColdStartConfig:
         )
 
 
-def make_demonstrations(env: TokenEnv, cursor: TaskCursor, config: ColdStartConfig, *, seed: int) -> list[Trajectory]:
+def make_demonstrations(
+    env: TokenEnv, cursor: TaskCursor, config: ColdStartConfig, *, seed: int
+) -> Iterator[Trajectory]:
     """Demonstrations of the next tasks, reference turns and guesses mixed at random.
 
     Raises:
         ConfigError: the environment has no reference turns.
     """
     rng = np.random.default_rng((seed, 0xC01D))
-    demonstrations: list[Trajectory] = []
     last_answer: str | None = None
-    while len(demonstrations) < config.num_demonstrations:
+    for _ in range(config.num_demonstrations):
         task = cursor.next()
         turns = env.solve(task)
         if turns is None:
@@ -68,8 +69,7 @@ def make_demonstrations(env: TokenEnv, cursor: TaskCursor, config: ColdStartConf
         is_guess = last_answer is not None and rng.random() >= config.solve_share
         shown = [last_answer] if is_guess and last_answer is not None else turns
         last_answer = turns[-1]
-        demonstrations.append(demonstrate(env, task, shown, seed=int(rng.integers(2**31))))
-    return demonstrations
+        yield demonstrate(env, task, shown, seed=int(rng.integers(2**31)))
 
 
 def run_cold_start(

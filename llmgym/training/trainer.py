@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from ..episode import Trajectory
 from ..errors import ConfigError, OutputFolderError
 from ..evaluation import Evaluation, evaluate_sampler
 from ..learning import Agent, DataKind, Learner, load_with_tokenizer, save_policy, with_tokenizer
@@ -121,20 +122,26 @@ class Trainer:
     def _cold_start(self) -> None:
         config = self.config.cold_start
         assert config is not None
-        demonstrations = make_demonstrations(self._collector.example_env, self._cursor, config, seed=self.config.seed)
+        env, seed = self._collector.example_env, self.config.seed
+        demonstrations: list[Trajectory] = []
+        with self.progress.phase("demonstrations", config.num_demonstrations) as phase:
+            for demonstration in make_demonstrations(env, self._cursor, config, seed=seed):
+                demonstrations.append(demonstration)
+                phase.advance()
         with self.progress.phase("cold start", config.steps) as phase:
 
             def on_step(step: int, metrics: Mapping[str, float]) -> None:
                 self._log.log("cold_start", step, metrics)
                 phase.advance(f"loss {metrics['loss']:.3f}")
 
-            run_cold_start(self._policy, demonstrations, config, seed=self.config.seed, on_step=on_step)
+            run_cold_start(self._policy, demonstrations, config, seed=seed, on_step=on_step)
 
     async def _train(self, folder: Path) -> tuple[dict[str, Evaluation], dict[str, Evaluation]]:
         """The algorithm: each step collects a batch with the newest weights and learns from it once."""
         config, rollout = self.config, self._rollout
         learner = Learner(self._policy, self.agent, self._learner_config)
-        before = after = await self._evaluate(0)
+        with self.progress.phase("evaluation", 2 * len(self._held_out)) as phase:
+            before = after = await self._evaluate(0, lambda trajectory: phase.advance())  # noqa: ARG005
         num_samples = 0
         with self.progress.phase("training", config.steps) as phase:
             for step in range(1, config.steps + 1):
@@ -169,12 +176,16 @@ class Trainer:
     def _full_reward(self) -> float:
         return self._collector.example_env.message_env.reward_range[1]
 
-    async def _evaluate(self, step: int) -> dict[str, Evaluation]:
+    async def _evaluate(
+        self, step: int, on_episode: Callable[[Trajectory], None] | None = None
+    ) -> dict[str, Evaluation]:
         """The held-out tasks, sampled as in training and greedy."""
         results: dict[str, Evaluation] = {}
         for name, sampling in (("sampled", self._rollout.sampling), ("greedy", _GREEDY)):
             seed = self.config.seed * 1000 + _EVALUATION
-            results[name] = await evaluate_sampler(self._collector, self._held_out, sampling=sampling, seed=seed)
+            results[name] = await evaluate_sampler(
+                self._collector, self._held_out, sampling=sampling, seed=seed, on_episode=on_episode
+            )
             self._log.log("evaluation", step, {"decoding": name, **results[name].summary()})
         shown = "  ".join(f"{name} {result.success}" for name, result in results.items())
         self.progress.line(f"step {step}: held-out success  {shown}")
