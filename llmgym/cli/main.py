@@ -23,7 +23,7 @@ _DONE, _CHECK_FAILED, _ASKED_WRONGLY, _OUR_FAILURE = 0, 1, 2, 3
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parsed(arguments)
     try:
         code: int = options.run(options)
     except CheckError as error:
@@ -39,6 +39,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("llmgym: interrupted", file=sys.stderr)
         return 130
     return code
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """As `parse_args`, which gives up on `train demo --seed 1 steps=20`: overrides that come after an option."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    wrong = [argument for argument in rest if argument.startswith("-") or "overrides" not in options]
+    if wrong:
+        parser.error(f"unrecognized arguments: {' '.join(wrong)}")
+    if rest:
+        options.overrides += rest
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
