@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -57,6 +58,8 @@ class Learner:
         self.optimizer = make_optimizer(self.policy.module, self.config)
         self.num_updates = 0
         """Calls of `update`."""
+        self.last_advantages: dict[Trajectory, np.ndarray] = {}
+        """float32[num_actions] of each trajectory that the last update learned from; empty for agents without any."""
         self.num_steps = 0
         """Optimizer steps planned so far, those without a gradient included; the learning rate follows them."""
         self._num_non_finite_steps = 0
@@ -94,6 +97,7 @@ class Learner:
         self._require_temperature(trajectories)
 
         batch = self._prepare(trajectories, [index for index, group in enumerate(selected) for _ in group])
+        self.last_advantages = _advantages_of(trajectories, batch)
         report = _Report()
         metrics = {"num_trajectories": float(len(trajectories)), "num_invalid": float(num_invalid)}
         metrics |= _describe(batch, is_online=self.agent.rollout is not None)
@@ -250,6 +254,13 @@ class Learner:
                     f"{trajectory.sampling.temperature}, but the agent learns at {expected}. Sample with the agent's "
                     "`rollout.sampling`, so that both mean the same distribution."
                 )
+
+
+def _advantages_of(trajectories: Sequence[Trajectory], batch: ActionBatch) -> dict[Trajectory, np.ndarray]:
+    if batch.advantages_BA is None:
+        return {}
+    rows = batch.advantages_BA.float().cpu().numpy()
+    return {trajectory: row[: trajectory.num_actions] for trajectory, row in zip(trajectories, rows, strict=True)}
 
 
 @dataclass

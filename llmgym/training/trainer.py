@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from .cold_start import make_demonstrations, run_cold_start
 from .config import RunConfig, to_toml
 from .metrics import MetricsLog
 from .progress import RunProgress
+from .record import RunRecord, save_held_out, with_advantages
 from .tiny_model import build_character_tokenizer, build_tiny_model
 
 _GREEDY = SamplingParams(temperature=0.0)
@@ -76,6 +78,7 @@ class Trainer:
             OutputFolderError: the output folder is not empty; nothing was written.
             InfrastructureError: a whole batch failed for reasons of our own.
         """
+        started_at, started = datetime.now().astimezone(), time.perf_counter()
         if self.config.threads:
             torch.set_num_threads(self.config.threads)
         folder = free_run_folder(self.config)
@@ -90,6 +93,15 @@ class Trainer:
             self._save_model(folder / "model")
         finally:
             self._log.close()
+        save_held_out(folder, "before", before)
+        save_held_out(folder, "after", after)
+        RunRecord(
+            started=started_at.isoformat(timespec="seconds"),
+            seconds=time.perf_counter() - started,
+            num_parameters=self._num_parameters,
+            device=str(self._policy.device),
+            full_reward=self._full_reward,
+        ).write(folder)
         return RunResult(folder, before, after, self._tokenizer)
 
     def _build(self) -> None:
@@ -115,7 +127,7 @@ class Trainer:
         self._cursor = TaskCursor(self._collector.tasks("train"), seed=config.seed)
         self._held_out = self._collector.tasks(config.evaluation.split).first(config.evaluation.num_tasks)
         self.progress.line(
-            f"{config.env.id}, {sum(p.numel() for p in self._policy.module.parameters()):,} parameters, "
+            f"{config.env.id}, {self._num_parameters:,} parameters, "
             f"agent {config.agent['name']}, seed {config.seed}, llmgym {version('llmgym')}, torch {torch.__version__}"
         )
 
@@ -168,9 +180,14 @@ class Trainer:
                 self._log.log("train", step, metrics | {"stop_reasons": batch["stop_reasons"]})
                 phase.advance(f"reward {batch['reward']:.3f}  entropy {metrics.get('entropy', 0.0):.3f}")
                 if step % config.evaluation.every == 0 or step == config.steps:
-                    save_trajectories(folder / "trajectories" / f"step-{step:06d}.jsonl.gz", trajectories)
+                    kept = (with_advantages(trajectory, learner.last_advantages) for trajectory in trajectories)
+                    save_trajectories(folder / "trajectories" / f"step-{step:06d}.jsonl.gz", kept)
                     after = await self._evaluate(step)
         return before, after
+
+    @property
+    def _num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self._policy.module.parameters())
 
     @property
     def _full_reward(self) -> float:
