@@ -22,16 +22,19 @@ def main() -> None:
     parser.add_argument("--recipe", default="demo")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--table", type=Path, help="write the table to this file too")
+    parser.add_argument("overrides", nargs="*", metavar="name=value", help="settings to change in the recipe")
     arguments = parser.parse_args()
 
-    rows = [run_one(arguments.recipe, seed) for seed in range(arguments.seeds)]
+    rows = [run_one(arguments.recipe, seed, arguments.overrides) for seed in range(arguments.seeds)]
     keys = ("before", "after", "lowest_after_090", "samples_to_090", "greedy_before", "greedy_after", "seconds")
     lines = ["| seed | " + " | ".join(keys) + " |", "|" + "---|" * (1 + len(keys))]
     lines += [f"| {seed} | " + " | ".join(str(row[key]) for key in keys) + " |" for seed, row in enumerate(rows)]
     if arguments.table:
-        command = f"`python benchmarks/demo_seeds.py --recipe {arguments.recipe} --seeds {arguments.seeds}`"
+        given = " ".join(["--recipe", arguments.recipe, "--seeds", str(arguments.seeds), *arguments.overrides])
+        command = f"`python benchmarks/demo_seeds.py {given}`"
         arguments.table.write_text("\n".join([HEADER.format(command=command, machine=machine()), *lines, ""]))
-    print(json.dumps({"benchmark": "demo_seeds", "recipe": arguments.recipe, "machine": machine(), "seeds": rows}))
+    what = {"recipe": arguments.recipe, "overrides": arguments.overrides, "machine": machine()}
+    print(json.dumps({"benchmark": "demo_seeds", **what, "seeds": rows}))
 
 
 HEADER = """# The demo over independent seeds
@@ -48,10 +51,10 @@ def machine() -> str:
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
-def run_one(recipe: str, seed: int) -> dict[str, float | None]:
+def run_one(recipe: str, seed: int, overrides: list[str]) -> dict[str, float | None]:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        run_file(recipe, [f"seed={seed}", f'output="{folder}/run"'], progress=RunProgress(quiet=True))
+        run_file(recipe, [*overrides, f"seed={seed}", f'output="{folder}/run"'], progress=RunProgress(quiet=True))
         seconds = time.perf_counter() - started
         metrics = Path(folder) / "run" / "metrics.jsonl"
         samples_at = {0: 0} | {row["step"]: row["num_samples"] for row in read_metrics(metrics, "train")}

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import torch
 from llmgym.agents.grpo import GRPO, GRPOConfig
+from llmgym.agents.reinforce import Reinforce
+from llmgym.agents.rloo import RLOO
 from llmgym.agents.sft import SFT
 
 from llmgym.episode import Segment, StopReason, Trajectory
 from llmgym.errors import ConfigError
 from llmgym.learning import ActionBatch, Aggregation, Learner, LearnerConfig, ModelOutputs, Need, check_agent
+from llmgym.learning.aggregation import action_weights, weighted_loss
 from llmgym.registry import AGENTS
 
 
@@ -42,6 +45,9 @@ def outputs_like(batch, logprob):
         GRPO(scale_by_std=False, kl_coef=0.1, epochs=2, clip_high=0.3),
         GRPO(aggregation=Aggregation.TRAJECTORY_MEAN),
         GRPO(aggregation=Aggregation.CONSTANT),
+        Reinforce(),
+        Reinforce(scale_by_std=False, group_size=2),
+        RLOO(),
         SFT(),
         SFT(aggregation=Aggregation.TRAJECTORY_MEAN),
     ],
@@ -51,7 +57,7 @@ def test_agent_keeps_all_promises(agent):
     assert check_agent(agent) is None
 
 
-@pytest.mark.parametrize(("name", "kind"), [("grpo", GRPO), ("sft", SFT)])
+@pytest.mark.parametrize(("name", "kind"), [("grpo", GRPO), ("reinforce", Reinforce), ("rloo", RLOO), ("sft", SFT)])
 def test_agents_are_registered_by_name(name, kind):
     assert AGENTS.lookup(name) is kind
 
@@ -156,3 +162,34 @@ def test_grpo_on_a_bandit_raises_the_paid_tokens_probability(settings):
     assert before < 0.3
     assert log_probabilities(model)[PAID].exp() > 0.9
     assert max(entry["max_logprob_gap"] for entry in metrics) < 1e-4
+
+
+def test_rloo_moves_each_trajectory_as_one_action_by_what_the_others_earned():
+    rewards = [1.0, 0.0, 0.5]
+    agent = RLOO(group_size=3)
+    batch = agent.advantages(batch_of(rewards))
+    logprobs_BA = torch.full(batch.mask_BA.shape, -1.0).requires_grad_()
+
+    loss_B = agent.loss(ModelOutputs(logprobs_BA), batch)["policy"]
+    weighted_loss(loss_B, action_weights(batch, agent.aggregation)).backward()
+
+    others = [0.25, 0.75, 0.5]
+    expected = [[-(reward - other) / 3] * 2 for reward, other in zip(rewards, others, strict=True)]
+    torch.testing.assert_close(logprobs_BA.grad, torch.tensor(expected))
+
+
+def test_reinforce_compares_with_the_whole_batch_whatever_the_groups():
+    batch = batch_of([1.0, 0.0, 0.0, 1.0]).replace(group_B=torch.tensor([0, 0, 1, 1]))
+
+    plain = Reinforce(scale_by_std=False).advantages(batch).advantages_BA
+    scaled = Reinforce().advantages(batch).advantages_BA
+
+    deviation = math.sqrt(4 * 0.25 / 3)
+    torch.testing.assert_close(plain[:, 0], torch.tensor([0.5, -0.5, -0.5, 0.5]))
+    torch.testing.assert_close(scaled, plain / deviation)
+
+
+@pytest.mark.parametrize("agent", [RLOO, Reinforce])
+def test_greedy_sampling_is_refused_where_samples_must_differ(agent):
+    with pytest.raises(ConfigError, match="greedy"):
+        agent(temperature=0.0)
