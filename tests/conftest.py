@@ -1,8 +1,10 @@
 """What tests share: optional things are asked for through `require`, which skips, or fails where they must be there."""
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,3 +59,51 @@ def data_folder(require: Require) -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f"LLMGYM_TEST_DATA is {folder!r}, which is not a folder", pytrace=False)
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def trained_bpe() -> Callable[..., Any]:
+    """`trained_bpe(template, borders="none")` gives a transformers tokenizer, trained on a few lines.
+
+    Its training text makes it merge letters of role names with what follows them. Borders are where no merge crosses:
+    "none", "words", or "spaces", with one put in front of the text, as SentencePiece has them.
+    """
+    return _trained_bpe
+
+
+def _trained_bpe(template: str, borders: str = "none", controls: Sequence[Any] = ("<|im_start|>",)) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    if borders == "spaces":
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+        pieces = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+        tokenizer.decoder = decoders.Sequence(pieces)
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=borders == "words")
+        tokenizer.decoder = decoders.ByteLevel()
+    text = [f"assistant\n{n}*{n + 1}={n * (n + 1)}\nuser\ntool\n<call>{n}*7</call> higher lower" for n in range(10, 99)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=700,
+        special_tokens=["<|im_start|>", "<|im_end|>", "<|pad|>"],
+        initial_alphabet=["▁"] if borders == "spaces" else pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(text, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=_with_byte_fallback(tokenizer) if borders == "spaces" else tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|pad|>",
+        extra_special_tokens=list(controls),
+        chat_template=template,
+    )
+
+
+def _with_byte_fallback(tokenizer: Any) -> Any:
+    """With a token for each byte, of which characters are made that have no token of their own."""
+    data = json.loads(tokenizer.to_str())
+    vocabulary = data["model"]["vocab"]
+    vocabulary |= {f"<0x{byte:02X}>": len(vocabulary) + byte for byte in range(256)}
+    data["model"]["byte_fallback"] = True
+    return type(tokenizer).from_str(json.dumps(data))

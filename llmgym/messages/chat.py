@@ -116,7 +116,8 @@ class TemplateChat(Chat):
         if not longer.startswith(seen):
             return None
         end = [] if ids[-1] == self.tokenizer.eos_id else [self.tokenizer.eos_id]
-        return end + self.tokenizer.encode_protected(longer[len(seen) :])
+        # Encoded behind the end token, as in the whole: by itself it might get a space in front.
+        return end + self.tokenizer.encode_protected(self._end_text + longer[len(seen) :])[1:]
 
     def _text(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
         protected = [_as_mapping(message, self.tokenizer.protect(message.content)) for message in messages]

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from ..errors import TokenizerError
+from .protection import Protection
 
 
 class HFTokenizer:
@@ -38,9 +39,13 @@ class HFTokenizer:
         self.pad_id: int = backend.pad_token_id if backend.pad_token_id is not None else self.eos_id
         self.end_text = str(backend.eos_token)
         self.num_tokens = len(backend)
-        self._special_text = re.compile(
-            "|".join(re.escape(text) for text in sorted(backend.all_special_tokens, key=len, reverse=True))
-        )
+        controls, lstripped = _control_tokens(backend), _stripping_to_the_left(backend)
+        self._control_ids = frozenset(controls.values()) - {backend.unk_token_id}
+        self._protection = Protection(controls)
+        # The longest first; together with the spaces that are read as part of it.
+        texts = sorted((text for text in controls if text), key=len, reverse=True)
+        self._control_text = re.compile("|".join(r"\s*" * (text in lstripped) + re.escape(text) for text in texts))
+        _require_exactness(self)
 
     @classmethod
     def load(cls, source: str | Path | PreTrainedTokenizerBase, *, vocab_size: int | None = None) -> "HFTokenizer":
@@ -61,6 +66,7 @@ class HFTokenizer:
         return cls(backend, vocab_size=max(width, len(backend)) if width else None)
 
     def encode(self, text: str) -> list[int]:
+        text = _encodable(text)
         ids: list[int] = self.backend(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return ids
 
@@ -73,30 +79,84 @@ class HFTokenizer:
         return str(self.backend.apply_chat_template([dict(message) for message in messages], tokenize=False, **options))
 
     def protect(self, text: str) -> str:
-        return self._special_text.sub(lambda match: "".join(chr(_SHIFT + ord(c)) for c in match[0]), text)
+        return self._protection.protect(text)
 
     def encode_protected(self, text: str) -> list[int]:
-        if not _PROTECTED.search(text):
-            return self._encode_with_control_tokens(text)
-        ids: list[int] = []
-        position = 0
-        for match in self._special_text.finditer(text):
-            ids += self._encode_unprotected(text[position : match.start()])
-            ids += self._encode_with_control_tokens(match[0])
-            position = match.end()
-        return ids + self._encode_unprotected(text[position:])
+        text = _encodable(text)
+        if not self._protection.is_in(text):
+            ids = self._encode_with_control_tokens(text)
+            if self._num_controls(ids) == len(self._control_text.findall(text)):
+                return ids
+        # Some contents must not be read together with the template: piece by piece, each behind its control token.
+        ids, control, position = [], "", 0
+        for match in self._control_text.finditer(text):
+            ids += self._encode_piece(control, text[position : match.start()])
+            control, position = match[0], match.end()
+        return ids + self._encode_piece(control, text[position:])
+
+    def _encode_piece(self, control: str, piece: str) -> list[int]:
+        """The ids of a control token, or of nothing at the beginning, and of the text up to the next one."""
+        piece = self._protection.restore(piece)
+        head = self._encode_with_control_tokens(control) if control else []
+        ids = self._encode_with_control_tokens(control + piece)
+        is_plain = ids[: len(head)] == head and not self._num_controls(ids[len(head) :])
+        return ids if is_plain else head + self.encode(piece)
 
     def _encode_with_control_tokens(self, text: str) -> list[int]:
         ids: list[int] = self.backend(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    def _encode_unprotected(self, text: str) -> list[int]:
-        return self.encode(_PROTECTED.sub(lambda match: chr(ord(match[0]) - _SHIFT), text)) if text else []
+    def _num_controls(self, ids: Sequence[int]) -> int:
+        return sum(token in self._control_ids for token in ids)
 
     def __repr__(self) -> str:
         return f"HFTokenizer({self.backend.name_or_path!r}, vocab_size={self.vocab_size})"
 
 
-# Control-token text in contents is moved to a private plane of Unicode, where no template looks for it.
-_SHIFT = 0x100000
-_PROTECTED = re.compile(f"[{chr(_SHIFT)}-{chr(_SHIFT + 0xFFFD)}]")
+def _control_tokens(backend: PreTrainedTokenizerBase) -> dict[str, int]:
+    """Text and id of every control token, also of those that the tokenizer has no name for."""
+    named = dict(zip(backend.all_special_tokens, backend.all_special_ids, strict=True))
+    added = {str(token): index for index, token in backend.added_tokens_decoder.items() if token.special}
+    return {**named, **added}
+
+
+def _stripping_to_the_left(backend: PreTrainedTokenizerBase) -> set[str]:
+    return {str(token) for token in backend.added_tokens_decoder.values() if token.lstrip}
+
+
+def _encodable(text: str) -> str:
+    """`text` with "?" for halves of surrogate pairs, which no tokenizer takes."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _require_exactness(tokenizer: HFTokenizer) -> None:
+    """An episode relies on these; a tokenizer without them would train on tokens that mean something else.
+
+    Raises:
+        TokenizerError: plain text becomes control tokens, text is not decoded again, or what follows a turn is encoded
+            differently by itself.
+    """
+    name, end, unknown_id = tokenizer.backend.name_or_path, tokenizer.end_text, tokenizer.backend.unk_token_id
+    for text in _control_tokens(tokenizer.backend):
+        if tokenizer._num_controls(tokenizer.encode(text)):
+            raise TokenizerError(
+                f"The tokenizer {name!r} encodes the plain text {text!r} as a control token, so whoever writes it "
+                "could end a turn or open a message. Its model must not have control tokens among its plain ones."
+            )
+    for text in ("a", "a b", "Ab 12", "a\nb", "a  b"):
+        ids = tokenizer.encode(text)
+        if unknown_id not in ids and tokenizer.decode(ids) != text:
+            raise TokenizerError(
+                f"The tokenizer {name!r} decodes the ids of {text!r} as {tokenizer.decode(ids)!r}, so no turn would be "
+                "read as it was written. Use a tokenizer that has a decoder and adds, drops and changes nothing."
+            )
+    for before in ("a", " "):
+        for after in ("a", " a", "\n", "\na"):
+            whole = tokenizer.encode_protected(before + end + after)
+            parts = tokenizer.encode_protected(before + end) + tokenizer.encode_protected(end + after)[1:]
+            if whole != parts:
+                raise TokenizerError(
+                    f"The tokenizer {name!r} encodes {before + end + after!r} as {whole}, but in two parts, at the end "
+                    f"token, as {parts}, so a conversation could not go on with the ids that were sampled. Use a "
+                    "tokenizer whose control tokens separate what stands on either side."
+                )

@@ -22,32 +22,6 @@ FORGETFUL = (
 )
 
 
-def trained_bpe(template: str) -> Any:
-    """A byte-level BPE whose training text makes it merge letters of role names with what follows them."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([])  # no borders at all: merges may cross anything
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    text = [f"assistant\n{n}*{n + 1}={n * (n + 1)}\nuser\ntool\n<call>{n}*7</call> higher lower" for n in range(10, 99)]
-    trainer = trainers.BpeTrainer(
-        vocab_size=700,
-        special_tokens=["<|im_start|>", "<|im_end|>", "<|pad|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(text, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
-        pad_token="<|pad|>",
-        extra_special_tokens=["<|im_start|>"],
-        chat_template=template,
-    )
-
-
 class Tekken:
     """Mistral's published tokenizer, its control tokens used as message borders."""
 
@@ -73,7 +47,7 @@ class Tekken:
 
 
 @pytest.fixture(scope="session")
-def tokenizers(require: Any) -> dict[str, Any]:
+def tokenizers(require: Any, trained_bpe: Any) -> dict[str, Any]:
     """All of them, by name, loaded."""
     from llmgym.training.tiny_model import build_character_tokenizer
 
