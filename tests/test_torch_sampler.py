@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from llmgym.errors import ConfigError, SamplerError
 from llmgym.sampling import Completion, FinishReason, SamplingParams
@@ -300,3 +301,176 @@ def test_draws_follow_the_distribution() -> None:
 
     assert counts[2] == 0
     assert (counts / 20_000).tolist() == pytest.approx(logits[0].softmax(-1).tolist(), abs=0.015)
+
+
+GPT = {"vocab_size": 40, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "initializer_range": 0.4}
+HEADS = {**SIZES, "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.4}
+FULL = {"layer_types": ["full_attention"] * 2, "head_dim": 8}
+ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "eager attention": ("Llama", {**HEADS, "attn_implementation": "eager"}),
+    "tied head": ("Qwen2", {**HEADS, "tie_word_embeddings": True}),
+    "qwen3": ("Qwen3", {**HEADS, "head_dim": 8}),
+    "rotary, always eager": ("GPTJ", {**GPT, "rotary_dim": 4}),
+    "gpt-neox": ("GPTNeoX", {**SIZES, "num_attention_heads": 4, "initializer_range": 0.4}),
+    "asks the cache for its length": ("Falcon", {**HEADS, "alibi": False}),
+    "soft-capped logits": ("Gemma2", {**HEADS, **FULL, "final_logit_softcapping": 2.0}),
+    "scaled logits": ("Granite", {**HEADS, "logits_scaling": 3.0}),
+    "attention sinks": ("GptOss", {**HEADS, **FULL, "num_local_experts": 4}),
+    "phi": ("Phi", {**SIZES, "num_attention_heads": 4, "initializer_range": 0.4}),
+    "mistral without a window": ("Mistral", {**HEADS, "sliding_window": None}),
+}
+
+
+def model_of(kind: str, settings: dict[str, Any]) -> Any:
+    torch.manual_seed(0)
+    return getattr(transformers, f"{kind}ForCausalLM")(getattr(transformers, f"{kind}Config")(**settings)).eval()
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_logprobs_are_the_models_own_in_every_architecture(name: str) -> None:
+    model = model_of(*ARCHITECTURES[name])
+
+    completions = sample_all(TorchSampler(model), PROMPTS, SamplingParams(max_new_tokens=12))
+
+    for prompt, completion in zip(PROMPTS, completions, strict=True):
+        expected = logprobs_by_definition(model, prompt, completion.token_ids)
+        assert completion.logprobs == pytest.approx(expected, abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "reason"),
+    [
+        ("Bloom", {"vocab_size": 40, "hidden_size": 32, "n_layer": 2, "n_head": 4}, "it raised"),
+        ("GPTNeo", {"vocab_size": 40, "hidden_size": 32, "num_layers": 2, "num_heads": 4,
+                    "attention_types": [[["global", "local"], 1]]}, "local"),
+        ("Bart", {"vocab_size": 40, "d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4,
+                  "decoder_ffn_dim": 48, "init_std": 0.4}, "standard deviations"),
+    ],
+)  # fmt: skip
+def test_models_that_cannot_be_run_exactly_are_refused(kind: str, settings: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        TorchSampler(model_of(kind, settings))
+
+
+def test_padding_beside_a_long_row_needs_no_positions_that_a_model_with_few_does_not_have() -> None:
+    sampler, params = TorchSampler(GPT2LMHeadModel(GPT2Config(**GPT))), SamplingParams(max_new_tokens=4)
+
+    async def long_then_joined() -> list[Completion]:
+        async with sampler.session(seed=0) as first, sampler.session(seed=1) as second:
+            ids = [5] * 50
+            ids += (await first.sample(ids, params)).token_ids
+            return await asyncio.gather(first.sample(ids, params), second.sample([6] * 40, params))
+
+    assert [len(completion.token_ids) for completion in asyncio.run(long_then_joined())] == [4, 4]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        GPT2LMHeadModel(GPT2Config(**GPT)),
+        tiny_model(max_position_embeddings=64, rope_scaling={"rope_type": "dynamic", "factor": 2.0}),
+    ],
+)
+def test_a_turn_that_could_outgrow_the_positions_of_the_model_is_refused(model: Any) -> None:
+    sampler = TorchSampler(model)
+
+    assert len(sample_all(sampler, [[3] * 60], SamplingParams(max_new_tokens=5))[0].token_ids) == 5
+    with pytest.raises(SamplerError, match="more than the 64 positions"):
+        sample_all(sampler, [[3] * 60], SamplingParams(max_new_tokens=6))
+
+
+async def _until_sampled(sampler: TorchSampler, num_tokens: int) -> None:
+    while sampler.num_sampled_tokens < num_tokens:
+        await asyncio.sleep(0)
+
+
+def test_a_turn_goes_on_with_weights_that_change_in_the_middle_of_it() -> None:
+    model, older, newer = tiny_model(0), tiny_model(0), tiny_model(1)
+    sampler = TorchSampler(model)
+
+    async def episode() -> Completion:
+        async with sampler.session(seed=0) as session:
+            turn = asyncio.create_task(session.sample([5, 6, 7], SamplingParams(max_new_tokens=20)))
+            await _until_sampled(sampler, 8)
+            await sampler.update_weights(newer.state_dict().items(), version=1)  # type: ignore[arg-type]
+            return await turn
+
+    completion = asyncio.run(episode())
+
+    assert completion.weight_version.tolist() == [0] * 8 + [1] * 12
+    before, after = (logprobs_by_definition(m, [5, 6, 7], completion.token_ids) for m in (older, newer))
+    assert completion.logprobs == pytest.approx([*before[:8], *after[8:]], abs=1e-5)
+
+
+def test_a_turn_goes_on_after_sleep_with_what_it_had() -> None:
+    sampler = TorchSampler(tiny_model())
+
+    async def episode() -> tuple[int, int, Completion]:
+        async with sampler.session(seed=0) as session:
+            turn = asyncio.create_task(session.sample([5, 6, 7], SamplingParams(max_new_tokens=20)))
+            await _until_sampled(sampler, 8)
+            await sampler.sleep()
+            asleep = sampler.num_sampled_tokens
+            for _ in range(5):
+                await asyncio.sleep(0)
+            still_asleep = sampler.num_sampled_tokens
+            await sampler.wake()
+            return asleep, still_asleep, await turn
+
+    asleep, still_asleep, completion = asyncio.run(episode())
+
+    assert asleep == still_asleep == 8
+    expected = logprobs_by_definition(sampler.model, [5, 6, 7], completion.token_ids)
+    assert completion.logprobs == pytest.approx(expected, abs=1e-5)
+
+
+def test_weights_of_another_shape_are_refused_and_not_broadcast() -> None:
+    sampler, name = TorchSampler(tiny_model()), "model.norm.weight"
+
+    with pytest.raises(SamplerError, match=r"model\.norm\.weight.*shape \(1,\)"):
+        asyncio.run(sampler.update_weights({name: torch.ones(1)}.items(), version=1))  # type: ignore[arg-type]
+
+
+def test_a_sampler_serves_a_second_event_loop_where_the_first_was_left_in_the_middle_of_a_turn() -> None:
+    sampler, first = TorchSampler(tiny_model()), asyncio.new_event_loop()
+
+    async def leave() -> Any:
+        turn = asyncio.create_task(sampler.open(0).sample([5, 6], SamplingParams(max_new_tokens=500)))
+        await _until_sampled(sampler, 3)
+        return turn
+
+    left = first.run_until_complete(leave())
+    (completion,) = sample_all(sampler, [[7, 8]], SamplingParams(max_new_tokens=3))
+
+    assert len(completion.token_ids) == 3
+    left.cancel()
+    first.run_until_complete(asyncio.wait([left]))
+    first.close()
+
+
+def test_an_engine_that_is_cancelled_tells_those_who_wait() -> None:
+    sampler = TorchSampler(tiny_model())
+
+    async def main() -> None:
+        turn = asyncio.create_task(sampler.open(0).sample([5, 6], SamplingParams(max_new_tokens=500)))
+        await _until_sampled(sampler, 3)
+        for task in asyncio.all_tasks() - {turn, asyncio.current_task()}:
+            task.cancel()
+        await asyncio.wait_for(turn, timeout=10)
+
+    with pytest.raises(SamplerError, match="CancelledError"):
+        asyncio.run(main())
+
+
+def test_logits_that_are_not_numbers_are_an_error_and_no_tokens() -> None:
+    model = tiny_model()
+    sampler = TorchSampler(model)
+    model.lm_head.weight.data[7] = torch.nan
+
+    with pytest.raises(SamplerError, match="not finite"):
+        sample_all(sampler, [[5, 6]], SamplingParams(max_new_tokens=3, temperature=0))
+
+
+def test_a_temperature_that_is_not_a_number_is_refused() -> None:
+    with pytest.raises(ConfigError, match="temperature is nan"):
+        SamplingParams(temperature=float("nan"))

@@ -25,7 +25,7 @@ class SamplingParams:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise ConfigError(f"max_new_tokens is {self.max_new_tokens}, but at least 1 token must be sampled.")
-        if self.temperature < 0:
+        if not 0 <= self.temperature < float("inf"):
             raise ConfigError(f"temperature is {self.temperature}. Use 0 for greedy decoding, or a positive number.")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p is {self.top_p}, but it must be above 0 and at most 1, which keeps all tokens.")

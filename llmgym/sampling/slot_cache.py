@@ -1,5 +1,6 @@
-"""Keys and values of many running sequences, one slot each, in the form that transformers models ask for."""
+"""Models over slots: the keys and values of many running sequences, one slot each."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -52,6 +53,10 @@ class SlotCache:
         rows = slice(len(self._rows)) if self._is_prefix else self._rows[:, 0]
         return stored_keys[rows, :, : self._length], stored_values[rows, :, : self._length]
 
+    def get_seq_length(self, layer: int = 0) -> int:  # noqa: ARG002  all are the same
+        """Positions before the new ones, for models that ask; rows differ, so it is that of the longest."""
+        return self._length - self._positions.shape[1]
+
     def copy(self, source: int, targets: list[int], length: int) -> None:
         """Give the slots `targets` the first `length` positions of the slot `source`."""
         for stored in (*self._keys, *self._values):
@@ -71,17 +76,148 @@ class SlotCache:
         self._capacity = capacity
 
 
+class SlotModel:
+    """A causal language model that continues the sequences in its slots: only new tokens are computed.
+
+    Whether that gives the model's own logits is tried once, here, on a few tokens.
+
+    Args:
+        model: a transformers causal LM, in evaluation mode.
+        num_slots: sequences held at once.
+
+    Raises:
+        ConfigError: the model's layers forget, or it cannot be run over slots exactly.
+    """
+
+    def __init__(self, model: Any, num_slots: int) -> None:
+        require_full_attention(model.config)
+        self._model, self._num_slots = model, num_slots
+        self._text_config = model.config.get_text_config()
+        # Eager attention adds its mask to the scores, so there True would mean "a little more" instead of "visible".
+        self._adds_mask = getattr(model.config, "_attn_implementation", None) == "eager"
+        self._base, self._head = getattr(model, "base_model", None), model.get_output_embeddings()
+        self.max_length = _longest_exact_sequence(self._text_config)
+        """Tokens of the longest sequence that the model can be run on; None: no limit."""
+        self._require_exactness()
+        self.forget()
+
+    def forget(self) -> None:
+        """Empty all slots, and free their memory."""
+        self._cache = SlotCache(self._num_slots, self._text_config.num_hidden_layers)
+
+    def copy(self, source: int, targets: list[int], length: int) -> None:
+        """Give the slots `targets` the first `length` positions of the slot `source`."""
+        self._cache.copy(source, targets, length)
+
+    def next_logits(self, slots: Sequence[int], num_held: Sequence[int], new_ids: Sequence[Sequence[int]]) -> Tensor:
+        """Logits of what follows the new tokens; their keys and values go into the slots.
+
+        Args:
+            slots: n of them, increasing.
+            num_held: tokens that each slot holds already.
+            new_ids: for each slot, at least one token.
+
+        Returns:
+            float32, shape (n, V).
+        """
+        device = self._model.device
+        sizes = torch.tensor([len(ids) for ids in new_ids], device=device)
+        longest = max(map(len, new_ids))
+        starts = torch.tensor(num_held, device=device)
+        positions = starts[:, None] + torch.arange(longest, device=device)
+        length = int(positions.max()) + 1
+        ids = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in new_ids], device=device)
+        self._cache.begin(torch.tensor(slots, device=device), positions, length)
+        is_visible = torch.arange(length, device=device) <= positions[:, None, :, None]
+        inputs = {
+            "input_ids": ids,
+            "attention_mask": self._additive(is_visible) if self._adds_mask else is_visible,
+            # Padding takes the position of the row's last token: behind it there may be none in the model.
+            "position_ids": positions.minimum((starts + sizes - 1)[:, None]),
+            "past_key_values": self._cache,
+            "use_cache": True,
+        }
+        last = (torch.arange(len(new_ids), device=device), sizes - 1)
+        if self._base is None:
+            logits: Tensor = self._model(**inputs).logits[last]
+        else:
+            logits = self._head(self._base(**inputs).last_hidden_state[last])
+        return logits.float()
+
+    def _additive(self, is_visible: Tensor) -> Tensor:
+        dtype = self._model.dtype
+        mask = torch.zeros(is_visible.shape, dtype=dtype, device=is_visible.device)
+        return mask.masked_fill(~is_visible, torch.finfo(dtype).min)
+
+    @torch.no_grad()
+    def _require_exactness(self) -> None:
+        width = self._text_config.vocab_size
+        sequences = [[(7 * row + 5 * place + 1) % width for place in range(6)] for row in range(2)]
+        try:
+            if not self._head_gives_logits(sequences):
+                # Soft-capped or scaled logits: the whole model knows how.
+                self._base = None
+            expected = torch.stack([self._logits(ids)[-1] for ids in sequences]).float()
+            # Rows of different lengths in slots that hold something already, as in the middle of a rollout.
+            self._cache = SlotCache(2, self._text_config.num_hidden_layers)
+            self.next_logits([0, 1], [0, 0], [sequences[0][:4], sequences[1][:1]])
+            self.next_logits([1], [1], [sequences[1][1:3]])
+            logits = self.next_logits([0, 1], [4, 3], [sequences[0][4:], sequences[1][3:]])
+        except Exception as error:  # whatever a model does not like about slots, it cannot be run over them
+            raise self._refusal(f"it raised {error!r:.200}") from error
+        # Relative to how far logits differ at all: those of a new model are tiny, right or wrong.
+        gap = float((logits - expected).abs().mean() / expected.std())
+        if not gap <= (0.01 if self._model.dtype == torch.float32 else 0.1):
+            raise self._refusal(f"they differ from those of the whole sequence by {gap:.2g} standard deviations")
+
+    def _head_gives_logits(self, sequences: list[list[int]]) -> bool:
+        if self._base is None or self._base is self._model or self._head is None:
+            return False
+        inputs = torch.tensor(sequences, device=self._model.device)
+        hidden = self._base(input_ids=inputs, use_cache=False).last_hidden_state
+        # To the last bit: a tolerance would miss what a soft cap does to the small logits of a new model.
+        return torch.equal(self._head(hidden), self._model(input_ids=inputs, use_cache=False).logits)
+
+    def _logits(self, ids: list[int]) -> Tensor:
+        inputs = torch.tensor([ids], device=self._model.device)
+        logits: Tensor = self._model(input_ids=inputs, use_cache=False).logits[0]
+        return logits
+
+    def _refusal(self, finding: str) -> ConfigError:
+        kind = type(self._model).__name__
+        attention = getattr(self._model.config, "_attn_implementation", None)
+        return ConfigError(
+            f"The torch sampler cannot run {kind} with attention {attention!r} exactly: when logits are computed token "
+            f'by token, {finding}. Load the model with attn_implementation="sdpa", or use the sampler "vllm".'
+        )
+
+
 def require_full_attention(config: Any) -> None:
     """Refuse models whose layers forget: a slot keeps every position.
 
     Raises:
-        ConfigError: the model has sliding-window, linear or recurrent layers.
+        ConfigError: the model has sliding-window, local, linear or recurrent layers.
     """
     text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    kinds = set(getattr(text_config, "layer_types", None) or ["full_attention"])
+    kinds = set(getattr(text_config, "layer_types", None) or getattr(text_config, "attention_layers", None) or ())
+    foreign = kinds - {"full_attention", "global"}
     window = getattr(text_config, "sliding_window", None) if getattr(text_config, "use_sliding_window", True) else None
-    if kinds != {"full_attention"} or (window is not None and not getattr(text_config, "layer_types", None)):
+    if foreign or (window is not None and not kinds):
         raise ConfigError(
             f"The torch sampler runs models with full attention in every layer, but {type(config).__name__} has "
-            f"{sorted(kinds - {'full_attention'}) or 'a sliding window'}. Use the sampler 'vllm' for this model."
+            f"{sorted(foreign) or 'a sliding window'}. Use the sampler 'vllm' for this model."
         )
+
+
+def _longest_exact_sequence(text_config: Any) -> int | None:
+    """Tokens up to which a token's key depends on nothing but the tokens before it; None: there is no limit."""
+    rope = getattr(text_config, "rope_parameters", None)
+    if not rope:  # learned positions: there are so many and no more
+        return getattr(text_config, "max_position_embeddings", None)
+    if rope.get("rope_type") not in ("dynamic", "longrope"):
+        return None
+    # Beyond this length, these two turn the keys of all positions anew, also of those that are cached.
+    length = rope.get("original_max_position_embeddings") or getattr(
+        text_config, "original_max_position_embeddings", None
+    )
+    return length or getattr(text_config, "max_position_embeddings", None)

@@ -15,7 +15,7 @@ from ..errors import ConfigError, SamplerError
 from .distribution import draw, processed_logits
 from .params import SamplingParams
 from .sampler import Completion, FinishReason, KeptTokens, WeightSource
-from .slot_cache import SlotCache, require_full_attention
+from .slot_cache import SlotModel
 
 _UNIFORMS_AT_ONCE = 64
 
@@ -34,6 +34,11 @@ class _Request:
     logprobs: list[float] = field(default_factory=list)
     versions: list[int] = field(default_factory=list)
     kept: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def ids(self) -> list[int]:
+        """The prompt and what was sampled so far."""
+        return self.prompt_ids + self.token_ids
 
     def next_uniform(self) -> float:
         place = len(self.token_ids) % _UNIFORMS_AT_ONCE
@@ -69,10 +74,8 @@ class TorchSession:
         self.is_sampling = True
         try:
             return await future
-        except asyncio.CancelledError:
-            self._sampler.withdraw(self)
-            raise
         finally:
+            self._sampler.withdraw(self)  # where the wait was given up
             self.is_sampling = False
 
     def fork(self) -> "TorchSession":
@@ -100,13 +103,12 @@ class TorchSampler:
     def __init__(self, model: Any, *, num_tokens: int | None = None, max_batch: int = 64) -> None:
         if max_batch < 1:
             raise ConfigError(f"max_batch is {max_batch}, but at least 1 row must be sampled at once.")
-        require_full_attention(model.config)
         self.model = model.eval()
+        self._slots = SlotModel(self.model, max_batch)
         self.num_tokens, self.max_batch = num_tokens, max_batch
         self.version = 0
         self.num_prompt_tokens = self.num_sampled_tokens = 0
         self.seconds = 0.0
-        self._cache = self._new_cache()
         self._holders: list[TorchSession | None] = [None] * max_batch
         self._open: set[_Request] = set()
         """All requests without an answer: waiting, running, or in the middle of a step."""
@@ -131,18 +133,26 @@ class TorchSampler:
                 session.slot = None
 
     async def update_weights(self, source: WeightSource, *, version: int) -> None:
-        """Copy the weights of `source`, unless they are this model's own, and forget what the old ones cached."""
+        """Copy the weights of `source`, unless they are this model's own, and forget what the old ones cached.
+
+        Turns that are being sampled go on with the new weights.
+
+        Raises:
+            SamplerError: the source has a weight of a name or shape that this model does not have.
+        """
         own = dict(self.model.state_dict(keep_vars=True))
+        self._forget()
         with torch.no_grad():
             for name, tensor in source:
-                if name not in own:
-                    raise SamplerError(f"The weight source has {name!r}, which this model does not have.")
+                if name not in own or own[name].shape != tensor.shape:
+                    known = f"of shape {tuple(own[name].shape)}" if name in own else "not at all"
+                    raise SamplerError(
+                        f"The weight source has {name!r} of shape {tuple(tensor.shape)}; this model has it {known}. "
+                        "Update a sampler with the weights of the same architecture."
+                    )
                 if own[name].data_ptr() != tensor.data_ptr():
                     own[name].copy_(tensor)
         self.version = version
-        for session in self._holders:
-            if session is not None:
-                session.held_ids = []
 
     async def pause(self) -> None:
         """Sample no further token until `resume`."""
@@ -156,10 +166,15 @@ class TorchSampler:
     async def sleep(self) -> None:
         """Free the cache."""
         await self.pause()
-        self._cache = self._new_cache()
+        self._forget()
+        self._slots.forget()
+
+    def _forget(self) -> None:
+        """What the slots hold counts no more; running rows join again with all their tokens."""
         for session in self._holders:
             if session is not None:
                 session.held_ids = []
+        self._waiting, self._running = self._waiting + self._running, []
 
     async def wake(self) -> None:
         """Go on after `sleep`; caches fill again when they are used."""
@@ -185,6 +200,13 @@ class TorchSampler:
             raise SamplerError("The sampler is closed. Make a new one.")
         if not request.prompt_ids:
             raise SamplerError("The prompt is empty. A model needs at least one token to continue.")
+        longest, limit = len(request.prompt_ids) + request.params.max_new_tokens - 1, self._slots.max_length
+        if limit is not None and longest > limit:
+            raise SamplerError(
+                f"A prompt of {len(request.prompt_ids)} tokens and {request.params.max_new_tokens} new ones are more "
+                f"than the {limit} positions of the model. Set Limits.context_tokens to {limit} or less."
+            )
+        self._leave_other_loops()
         self._open.add(request)
         self._waiting.append(request)
         self._start_engine()
@@ -192,6 +214,22 @@ class TorchSampler:
     def _start_engine(self) -> None:
         if (self._engine is None or self._engine.done()) and self._waiting + self._running and not self._is_paused:
             self._engine = asyncio.get_running_loop().create_task(self._run())
+
+    def _leave_other_loops(self) -> None:
+        """Drop what an event loop left behind that will not run again.
+
+        Raises:
+            SamplerError: another event loop is using the sampler.
+        """
+        loop = asyncio.get_running_loop()
+        left = [request for request in self._open if request.future.get_loop() is not loop]
+        if any(request.future.get_loop().is_running() for request in left):
+            raise SamplerError("Another event loop is using this sampler. Use it from one loop at a time.")
+        for request in left:
+            self.withdraw(request.session)
+            request.session.is_sampling = False
+        if self._engine is not None and self._engine.get_loop() is not loop:
+            self._engine = None
 
     def withdraw(self, session: TorchSession) -> None:
         """Take back what the session asked for; its slot stays its own."""
@@ -202,7 +240,7 @@ class TorchSampler:
 
     def _finish(self, request: _Request, reason: FinishReason) -> None:
         self._open.discard(request)
-        if request.future.done():
+        if request.future.done() or request.future.get_loop().is_closed():
             return
         request.future.set_result(
             Completion(
@@ -218,14 +256,14 @@ class TorchSampler:
 
     async def _run(self) -> None:
         try:
-            while not self._is_paused:
+            while True:
                 await asyncio.sleep(0)  # episodes take their tokens, and ask for more, in between
-                if not self._waiting and not self._running:
+                if self._is_paused or not (self._waiting or self._running):
                     return
                 started = time.perf_counter()
                 self._step()
                 self.seconds += time.perf_counter() - started
-        except Exception as error:  # whoever waits must hear of any failure, or waits for ever
+        except BaseException as error:  # whoever waits must hear of any failure, or waits for ever
             failed, self._open = self._open, set()
             self._waiting, self._running = [], []
             for request in failed:
@@ -233,6 +271,8 @@ class TorchSampler:
                     failure = SamplerError(f"The model failed while sampling: {error!r}")
                     failure.__cause__ = error
                     request.future.set_exception(failure)
+            if not isinstance(error, Exception):
+                raise
 
     @torch.inference_mode()
     def _step(self) -> None:
@@ -270,7 +310,7 @@ class TorchSampler:
         followers: list[tuple[_Request, _Request]] = []
         computed: list[_Request] = []
         for request in joining:
-            session, prompt = request.session, request.prompt_ids
+            session, prompt = request.session, request.ids
             # The last token is always computed: its logits are what comes next.
             num_held = min(_common_length(session.held_ids, prompt), len(prompt) - 1)
             session.held_ids = prompt[:num_held]
@@ -280,55 +320,35 @@ class TorchSampler:
             else:
                 followers.append((request, leader))
         computed.sort(key=lambda request: request.session.slot or 0)
-        new_ids = [request.prompt_ids[len(request.session.held_ids) :] for request in computed]
-        hidden = self._forward(computed, new_ids)
-        last = torch.tensor([len(ids) - 1 for ids in new_ids], device=hidden.device)
-        hidden = hidden[torch.arange(len(computed), device=hidden.device), last]
+        new_ids = [request.ids[len(request.session.held_ids) :] for request in computed]
+        logits = self._next_logits(computed, new_ids)
         self.num_prompt_tokens += sum(map(len, new_ids))
 
         place = {id(request): index for index, request in enumerate(computed)}
         for request, leader in followers:
             assert leader.session.slot is not None
             assert request.session.slot is not None
-            self._cache.copy(leader.session.slot, [request.session.slot], len(request.prompt_ids))
+            self._slots.copy(leader.session.slot, [request.session.slot], len(request.ids))
             place[id(request)] = place[id(leader)]
         for request in joining:
-            request.session.held_ids = list(request.prompt_ids)
-        rows = torch.tensor([place[id(request)] for request in joining], device=hidden.device)
-        self._sample_next(joining, hidden[rows])
+            request.session.held_ids = request.ids
+        self._sample_next(joining, logits[[place[id(request)] for request in joining]])
 
     def _decode(self) -> None:
         self._running.sort(key=lambda request: request.session.slot or 0)
-        hidden = self._forward(self._running, [[request.token_ids[-1]] for request in self._running])
+        logits = self._next_logits(self._running, [[request.token_ids[-1]] for request in self._running])
         for request in self._running:
             request.session.held_ids.append(request.token_ids[-1])
         running, self._running = self._running, []
-        self._sample_next(running, hidden[:, 0])
+        self._sample_next(running, logits)
 
-    def _forward(self, requests: list[_Request], new_ids: list[list[int]]) -> Tensor:
-        """Hidden states of new tokens, [n, q, width], right-padded; their keys and values go into the slots."""
-        device = self.model.device
-        longest = max(map(len, new_ids))
-        starts = torch.tensor([len(request.session.held_ids) for request in requests], device=device)
-        positions = starts[:, None] + torch.arange(longest, device=device)
-        length = int(positions.max()) + 1
-        rows = torch.tensor([request.session.slot for request in requests], device=device)
-        ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids in new_ids], device=device)
-        self._cache.begin(rows, positions, length)
-        is_visible = torch.arange(length, device=device) <= positions[:, None, :, None]
-        output = self.model.base_model(
-            input_ids=ids,
-            attention_mask=is_visible,
-            position_ids=positions,
-            past_key_values=self._cache,
-            use_cache=True,
-        )
-        hidden: Tensor = output.last_hidden_state
-        return hidden
+    def _next_logits(self, requests: list[_Request], new_ids: list[list[int]]) -> Tensor:
+        sessions = [request.session for request in requests]
+        num_held = [len(session.held_ids) for session in sessions]
+        return self._slots.next_logits([session.slot or 0 for session in sessions], num_held, new_ids)
 
-    def _sample_next(self, requests: list[_Request], hidden: Tensor) -> None:
+    def _sample_next(self, requests: list[_Request], logits: Tensor) -> None:
         """Draw the next token of every request; those that are not finished are running from now on."""
-        logits = self.model.get_output_embeddings()(hidden).float()
         if self.num_tokens is not None:
             logits[:, self.num_tokens :] = -torch.inf
         device, params = logits.device, [request.params for request in requests]
@@ -339,9 +359,12 @@ class TorchSampler:
             torch.tensor([p.top_k for p in params], device=device),
             torch.tensor([p.top_p for p in params], device=device),
         )
+        normaliser = logits.logsumexp(-1)
+        if not bool(normaliser.isfinite().all()):
+            raise SamplerError("the logits are not finite: the weights have diverged, or the temperature is too small")
         uniform = torch.tensor([request.next_uniform() for request in requests], dtype=torch.float64, device=device)
         tokens = draw(logits, temperature, uniform)
-        logprobs = logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
+        logprobs = logits.gather(-1, tokens[:, None])[:, 0] - normaliser
         for row, (request, token, logprob) in enumerate(zip(requests, tokens.tolist(), logprobs.tolist(), strict=True)):
             request.token_ids.append(token)
             request.logprobs.append(logprob)
@@ -355,9 +378,6 @@ class TorchSampler:
             else:
                 self._running.append(request)
         self.num_sampled_tokens += len(requests)
-
-    def _new_cache(self) -> SlotCache:
-        return SlotCache(self.max_batch, self.model.config.get_text_config().num_hidden_layers)
 
 
 def _common_length(held: Sequence[int], prompt: Sequence[int]) -> int:
