@@ -111,6 +111,7 @@ def test_blocks_as_they_stand_train_a_better_policy_and_go_on_from_it(tmp_path):
 @pytest.mark.slow
 def test_commands_as_they_stand_train_and_evaluate(tmp_path):
     smaller = ["steps=2", "cold_start.steps=5", "cold_start.num_demonstrations=50", "evaluation.num_tasks=20"]
+    smaller += ["learner.warmup_steps=0", "cold_start.learner.warmup_steps=0"]
     run("-m", "llmgym", "train", "demo", *smaller, "--output", "runs/calculator", folder=tmp_path)
     commands = [shlex.split(command) for command in COMMANDS]
     rest = [arguments for program, *arguments in commands if program == "llmgym" and arguments[0] != "train"]

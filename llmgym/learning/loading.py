@@ -10,6 +10,7 @@ from torch import nn
 from ..errors import ConfigError, TokenizerError
 from ..extras import require
 from ..messages import Tokenizer, load_tokenizer
+from ..messages.tokenizer import is_missing_folder
 from .model import Policy
 
 
@@ -28,14 +29,20 @@ def load_policy(path_or_model: str | Path | nn.Module | Policy, *, num_tokens: i
         return path_or_model
     if isinstance(path_or_model, nn.Module):
         return Policy(path_or_model, num_tokens=num_tokens)
+    if is_missing_folder(path_or_model):
+        raise ConfigError(
+            f"There is no model folder {str(path_or_model)!r}. Check the path: runs write theirs to RUN/model, "
+            'and the id of a model that can be downloaded is "organization/name".'
+        )
     transformers = require("transformers", extra="train", purpose="Loading a model")
     try:
         with _without_progress_bars():
             module = transformers.AutoModelForCausalLM.from_pretrained(str(path_or_model), dtype=torch.float32)
     except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
         raise ConfigError(
             f"No causal language model could be loaded from {str(path_or_model)!r}. Give a folder written by "
-            f"`save_pretrained`, or the id of a model that can be downloaded. The reason: {error}"
+            f"`save_pretrained`, or the id of a model that can be downloaded. The reason: {reason}"
         ) from error
     return Policy(module, num_tokens=num_tokens)
 

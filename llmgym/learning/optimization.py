@@ -54,8 +54,8 @@ class LearnerConfig:
         if self.schedule != "constant" and (self.total_steps is None or self.total_steps <= self.warmup_steps):
             raise ConfigError(
                 f"total_steps is {self.total_steps}, but the schedule {self.schedule!r} must know where it ends, after "
-                f"{self.warmup_steps} warmup_steps. Set total_steps to the number of optimizer steps of the run, and "
-                "warmup_steps below it."
+                f"{self.warmup_steps} warmup_steps. Set total_steps to the number of optimizer steps of the run (a run "
+                "does so itself), and warmup_steps below it."
             )
 
     def _require(self, holds: bool, name: str, expected: str) -> None:

@@ -92,6 +92,13 @@ class ByteTokenizer:
         return f"ByteTokenizer(vocab_size={self.vocab_size})"
 
 
+def is_missing_folder(source: str | Path) -> bool:
+    """True where `source` can only be meant as a folder (a hub id has one slash at most), and there is none."""
+    text = str(source)
+    is_path = isinstance(source, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1
+    return is_path and not Path(source).exists()
+
+
 def load_tokenizer(tokenizer: Any, *, vocab_size: int | None = None) -> Tokenizer:
     """The tokenizer that is meant.
 
@@ -109,6 +116,11 @@ def load_tokenizer(tokenizer: Any, *, vocab_size: int | None = None) -> Tokenize
     if isinstance(tokenizer, Tokenizer):
         return tokenizer
     if isinstance(tokenizer, (str, Path)) or hasattr(tokenizer, "apply_chat_template"):
+        if isinstance(tokenizer, (str, Path)) and is_missing_folder(tokenizer):
+            raise TokenizerError(
+                f"There is no tokenizer folder {str(tokenizer)!r}. Check the path. A folder holds tokenizer.json, a "
+                "hub id is 'organization/name', and 'bytes' needs no files."
+            )
         require("transformers", extra="train", purpose=f"The tokenizer {str(tokenizer)[:80]!r}")
         from .hf_tokenizer import HFTokenizer
 
