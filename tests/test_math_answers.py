@@ -241,3 +241,53 @@ def test_an_answer_that_keeps_the_symbolic_comparison_busy_is_wrong(monkeypatch)
         verdict = score(r"\boxed{(x+y+z)^{60}}", r"x^2+y", timeout_s=0.2)
 
     assert verdict.reason == "wrong: took longer than 0.2 s to compare"
+
+
+@pytest.mark.usefixtures("math_verify")
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        ("2^{100}", "2^{100}-1"), ("2^{64}-1", "18446744073709551614"), (r"\binom{100}{50}", r"\binom{100}{50}-1"),
+        (r"\frac{3^{50}}{2}", r"\frac{3^{50}-1}{2}"), (r"1.26765 \times 10^{30}", "2^{100}-1"),
+    ],
+)  # fmt: skip
+def test_large_whole_numbers_that_differ_by_one_differ(answer, reference):
+    assert not is_correct(answer, reference)
+
+
+@pytest.mark.usefixtures("math_verify")
+@pytest.mark.parametrize(("answer", "reference"), [("1 2", "3"), ("7 2", "9"), (r"3 \quad 4", "7"), ("1 1 1", "3")])
+def test_numbers_side_by_side_are_not_added_up(answer, reference):
+    assert not is_correct(answer, reference)
+
+
+@pytest.mark.usefixtures("math_verify")
+def test_a_box_within_a_box_does_not_hide_what_stands_beside_it():
+    assert score(r"\boxed{5 \boxed{72}}", "72").reward == 0
+    assert score(r"\boxed{\boxed{\frac{3}{4}}}", "0.75").reward == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [r"72\text{ apples}", "72 apples", "72 USD", r"72 \text{ km/h}", "72 km per hour", "72 square meters", "72 sq ft"],
+)
+def test_what_is_counted_or_measured_may_stand_behind_the_number(answer):
+    assert is_correct(answer, "72")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["thousand", "thousands", "quarters", "tenths", "or more", "times", "less", "plus", "feet 6 inches", "this"],
+)
+def test_words_that_change_a_number_are_no_unit(words):
+    assert not is_correct(f"72 {words}", "72")
+    assert not is_correct(rf"72\text{{ {words}}}", "72")
+
+
+def test_things_of_another_kind_are_another_answer():
+    assert not is_correct("72 apples", "72 oranges")
+    assert not is_correct("72 ft", "72 square feet")
+
+
+def test_a_fraction_may_be_written_with_the_stroke_of_unicode():
+    assert is_correct("3\u20444", "3/4")

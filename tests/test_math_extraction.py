@@ -119,3 +119,15 @@ def test_repeating_the_instruction_is_no_answer(answer_format):
 @pytest.mark.parametrize("answer_format", INSTRUCTIONS)
 def test_extraction_of_hostile_text_comes_to_an_end(text, answer_format):
     assert extract(text, answer_format) in (None, "2", "1")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"it is \frac{-3}{4}", r"\frac{-3}{4}"), (r"it is \frac{3.5}{4}", r"\frac{3.5}{4}"), (r"\frac34", r"\frac34"),
+        ("a loss of -$3", "-$3"), (r"it is -\$3.50", r"-\$3.50"), ("3/-4", "3/-4"), ("it takes 3 1/2", "3 1/2"),
+        (r"1{,}234", "1{,}234"), (r"1\,234", r"1\,234"), ("it is \u201372", "\u201372"), ("10 - 3", "3"), ("10-3", "3"),
+    ],
+)  # fmt: skip
+def test_no_part_of_a_longer_number_is_taken_for_the_last_number(text, answer):
+    assert extract(text, "last_number") == answer

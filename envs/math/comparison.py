@@ -25,6 +25,9 @@ _BARE_WORD = re.compile(r"(?<![\\A-Za-z])(?<!n\{)(?<!d\{)[A-Za-z]{2,}")
 """Not the name of a LaTeX command or of an environment after `\\begin{` or `\\end{`."""
 _RUNAWAY = re.compile(r"\d{200}|[eE^]\s?\{?\s?[+-]?\d{5}|\^[^+*/,=-]{0,40}\^|!")
 """Numbers that nobody can write out: not for any evaluator, at whatever time limit."""
+_SIDE_BY_SIDE = re.compile(r"\d\s+\d")
+"""Two numbers with a space between them, which math-verify would add up: 1 2 is not 3."""
+_WHOLLY_BOXED = re.compile(r"\\(?:boxed|fbox)\s?\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}")
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,10 @@ def _unreadable(text: str) -> str:
         return "too long or too short to compare"
     if _RUNAWAY.search(text):
         return "too large to compare"
+    if _SIDE_BY_SIDE.search(text):
+        return "several numbers side by side"
+    if re.search(r"\\f?box", text) and not _WHOLLY_BOXED.fullmatch(text):
+        return "a box beside something else"  # math-verify would see the box alone
     return "words, not mathematics" if _BARE_WORD.search(text) else ""
 
 

@@ -38,12 +38,20 @@ _UNITS = {
     )
     for word in words.split()
 }  # fmt: skip
+_POWERS = {"square": "2", "sq": "2", "cubic": "3"}
+_FURTHER = r"(?:(?:\s?/\s?|\s)[A-Za-z]+){0,2}"
 _UNIT = re.compile(
-    r"""\s?(?:(?P<sign>%|°)
-        |\\(?:text|mathrm|mbox|textrm)\s?\{\s?(?P<set>[A-Za-z]+)\.?\s?\}|(?<=[\s\d])(?P<word>[a-z]{2,}))
-        (?:\s?\^\s?\{?\s?(?P<power>[23])\s?\}?)?$""",
+    rf"""\s?(?:(?P<sign>%|°)
+        |\\(?:text|mathrm|mbox|textrm)\s?\{{\s?(?P<set>[A-Za-z]+{_FURTHER})\.?\s?\}}
+        |(?<=[\s\d])(?P<word>[A-Za-z]{{2,}}{_FURTHER}))
+        (?:\s?\^\s?\{{?\s?(?P<power>[23])\s?\}}?)?$""",
     re.VERBOSE,
 )
+_CHANGES_THE_NUMBER = re.compile(
+    r"less|plus|minus|times|ones|tens|zeros|zeroes|dozens|pairs|couples|scores|hundreds|thousands|\w*illions|lakhs|crores"
+    r"|halves|thirds|quarters|\w*ths|pis|radians|logs|roots|squares|cubes|primes"
+)
+"""Words in the plural that are not what is counted: 3 quarters are not 3."""
 
 
 @dataclass(frozen=True)
@@ -159,9 +167,22 @@ def _without_unit(text: str) -> tuple[str, str]:
         return sign + text[len(sign) + 1 :].strip(), "dollar" if "$" in text else "currency"
     found = _UNIT.search(text)
     word = (found["sign"] or found["set"] or found["word"]) if found is not None else None
-    if found is None or word is None or word.lower() not in _UNITS:
+    unit = _unit_named(word.lower()) if word is not None else None
+    if found is None or unit is None:
         return text, ""
-    return text[: found.start()].strip(), _UNITS[word.lower()] + (found["power"] or "")
+    return text[: found.start()].strip(), unit + (found["power"] or "")
+
+
+def _unit_named(phrase: str) -> str | None:
+    """The canonical name of a known unit ("square meters", "km per hour") or of things that are counted ("apples")."""
+    words = [word for word in re.split(r"\s?/\s?|\s", phrase) if word != "per"]
+    power = _POWERS.get(words[0], "") if words else ""
+    units = [_UNITS.get(word) for word in (words[1:] if power else words)]
+    if units and all(units):
+        return "/".join(unit for unit in units if unit) + power
+    if re.fullmatch(r"[a-z]{2,}[^iusy]s", phrase) and not _CHANGES_THE_NUMBER.fullmatch(phrase):
+        return phrase
+    return None
 
 
 def _values(text: str) -> Values | None:

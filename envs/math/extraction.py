@@ -16,11 +16,13 @@ INSTRUCTIONS: dict[AnswerFormat, str] = {
 
 _BOX_TOKEN = re.compile(r"(?P<box>\\{1,2}(?:boxed|fbox)\s{0,9}\{)|\\.|(?P<open>\{)|(?P<close>\})", re.DOTALL)
 _BETWEEN_JOINED = re.compile(r"[\s$,;]*(?:and|or)?[\s$,;]*")
+_PART = r"\{\s?[-+\u2212]?\d+(?:\.\d+)?\s?\}"
 _NUMBER = re.compile(
-    r"""(?:(?<![\w)\]}])[-\u2212+])?      # a sign, unless it subtracts from what stands before it
-        (?:\\[dt]?frac\{\d+\}\{\d+\}
-         |(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
-        (?:[eE][-+]?\d+)?(?:\s?/\s?\d+)?\s?\\?%?""",
+    rf"""(?:(?<![\w)\]}}])[-+\u2212\u2013](?:\\?[$€£]\s?)?)?   # a sign, unless it subtracts from what stands before it
+        (?:(?:\d+\s?)?\\[dt]?frac(?:{_PART}{_PART}|\d\d)
+         |\d+\s\d+/\d+
+         |(?:\d{{1,3}}(?:(?:,|\{{,\}}|\\,)\d{{3}})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)
+        (?:[eE][-+]?\d+)?(?:\s?/\s?[-\u2212]?\d+)?\s?\\?%?""",
     re.VERBOSE,
 )
 

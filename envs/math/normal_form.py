@@ -82,6 +82,8 @@ def _folded_character(character: str) -> str:
     compatible = unicodedata.normalize("NFKC", character)
     if "⁄" in compatible:
         numerator, denominator = compatible.split("⁄")
+        if not (numerator and denominator):
+            return f"{numerator}/{denominator}"  # the stroke alone
         return rf"\frac{{{numerator}}}{{{denominator}}}"
     if unicodedata.category(character) == "Nd":
         return str(unicodedata.digit(character))
