@@ -9,7 +9,7 @@ import pytest
 
 import llmgym
 from llmgym.episode import EnvResponse, StopReason
-from llmgym.errors import SamplerError
+from llmgym.errors import ConfigError, SamplerError
 from llmgym.rollout import Collector, TaskCursor, collect, groups_of, plan_groups
 from llmgym.sampling import SamplingParams, ScriptedSampler
 from llmgym.scoring import Score
@@ -172,3 +172,26 @@ def test_one_collector_serves_many_runs() -> None:
     first, second = (asyncio.run(collector.run(plans, SamplingParams())) for _ in range(2))
 
     assert [t.reward for t in first] == [t.reward for t in second]
+
+
+class SelfCancellingEnv(NumberEnv):
+    async def step(self, message: llmgym.AssistantMessage) -> EnvResponse:
+        await asyncio.wait_for(asyncio.sleep(0), timeout=1)
+        raise asyncio.CancelledError  # as a client does that lost its connection
+
+
+llmgym.register_env("test-collect/SelfCancelling-v0", SelfCancellingEnv)
+
+
+def test_an_environment_that_cancels_itself_spoils_its_own_episode_and_not_the_batch() -> None:
+    trajectories = collect("test-collect/SelfCancelling-v0", says("x"), num_tasks=2)
+
+    assert [(t.is_valid, t.stop_reason) for t in trajectories] == [(False, StopReason.ENV_ERROR)] * 2
+
+
+@pytest.mark.parametrize("changes", [{"max_new_tokens": 5}, {"stop_token_ids": (3,)}, {"stop_strings": ("END",)}])
+def test_sampling_settings_that_the_environment_decides_are_refused_and_not_ignored(changes: Any) -> None:
+    (name,) = changes
+
+    with pytest.raises(ConfigError, match=rf"sampling\.{name} is .* env_kwargs"):
+        collect("test-collect/Number-v0", says("x"), num_tasks=1, sampling=SamplingParams(**changes))

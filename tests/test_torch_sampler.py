@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from llmgym.errors import ConfigError, SamplerError
 from llmgym.sampling import Completion, FinishReason, SamplingParams
@@ -230,13 +229,6 @@ def test_a_closed_sampler_and_an_empty_prompt_are_refused() -> None:
         sample_all(sampler, [[1]], SamplingParams())
 
 
-def test_models_that_forget_are_refused() -> None:
-    config = MistralConfig(**SIZES, num_attention_heads=4, num_key_value_heads=2, sliding_window=8)
-
-    with pytest.raises(ConfigError, match="full attention"):
-        TorchSampler(MistralForCausalLM(config))
-
-
 def kept_by_definition(logits: list[float], top_k: int, top_p: float) -> set[int]:
     order = sorted(range(len(logits)), key=lambda token: -logits[token])
     order = order[:top_k] if top_k else order
@@ -301,82 +293,6 @@ def test_draws_follow_the_distribution() -> None:
 
     assert counts[2] == 0
     assert (counts / 20_000).tolist() == pytest.approx(logits[0].softmax(-1).tolist(), abs=0.015)
-
-
-GPT = {"vocab_size": 40, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "initializer_range": 0.4}
-HEADS = {**SIZES, "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.4}
-FULL = {"layer_types": ["full_attention"] * 2, "head_dim": 8}
-ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
-    "eager attention": ("Llama", {**HEADS, "attn_implementation": "eager"}),
-    "tied head": ("Qwen2", {**HEADS, "tie_word_embeddings": True}),
-    "qwen3": ("Qwen3", {**HEADS, "head_dim": 8}),
-    "rotary, always eager": ("GPTJ", {**GPT, "rotary_dim": 4}),
-    "gpt-neox": ("GPTNeoX", {**SIZES, "num_attention_heads": 4, "initializer_range": 0.4}),
-    "asks the cache for its length": ("Falcon", {**HEADS, "alibi": False}),
-    "soft-capped logits": ("Gemma2", {**HEADS, **FULL, "final_logit_softcapping": 2.0}),
-    "scaled logits": ("Granite", {**HEADS, "logits_scaling": 3.0}),
-    "attention sinks": ("GptOss", {**HEADS, **FULL, "num_local_experts": 4}),
-    "phi": ("Phi", {**SIZES, "num_attention_heads": 4, "initializer_range": 0.4}),
-    "mistral without a window": ("Mistral", {**HEADS, "sliding_window": None}),
-}
-
-
-def model_of(kind: str, settings: dict[str, Any]) -> Any:
-    torch.manual_seed(0)
-    return getattr(transformers, f"{kind}ForCausalLM")(getattr(transformers, f"{kind}Config")(**settings)).eval()
-
-
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_logprobs_are_the_models_own_in_every_architecture(name: str) -> None:
-    model = model_of(*ARCHITECTURES[name])
-
-    completions = sample_all(TorchSampler(model), PROMPTS, SamplingParams(max_new_tokens=12))
-
-    for prompt, completion in zip(PROMPTS, completions, strict=True):
-        expected = logprobs_by_definition(model, prompt, completion.token_ids)
-        assert completion.logprobs == pytest.approx(expected, abs=2e-5)
-
-
-@pytest.mark.parametrize(
-    ("kind", "settings", "reason"),
-    [
-        ("Bloom", {"vocab_size": 40, "hidden_size": 32, "n_layer": 2, "n_head": 4}, "it raised"),
-        ("GPTNeo", {"vocab_size": 40, "hidden_size": 32, "num_layers": 2, "num_heads": 4,
-                    "attention_types": [[["global", "local"], 1]]}, "local"),
-        ("Bart", {"vocab_size": 40, "d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4,
-                  "decoder_ffn_dim": 48, "init_std": 0.4}, "standard deviations"),
-    ],
-)  # fmt: skip
-def test_models_that_cannot_be_run_exactly_are_refused(kind: str, settings: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ConfigError, match=reason):
-        TorchSampler(model_of(kind, settings))
-
-
-def test_padding_beside_a_long_row_needs_no_positions_that_a_model_with_few_does_not_have() -> None:
-    sampler, params = TorchSampler(GPT2LMHeadModel(GPT2Config(**GPT))), SamplingParams(max_new_tokens=4)
-
-    async def long_then_joined() -> list[Completion]:
-        async with sampler.session(seed=0) as first, sampler.session(seed=1) as second:
-            ids = [5] * 50
-            ids += (await first.sample(ids, params)).token_ids
-            return await asyncio.gather(first.sample(ids, params), second.sample([6] * 40, params))
-
-    assert [len(completion.token_ids) for completion in asyncio.run(long_then_joined())] == [4, 4]
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        GPT2LMHeadModel(GPT2Config(**GPT)),
-        tiny_model(max_position_embeddings=64, rope_scaling={"rope_type": "dynamic", "factor": 2.0}),
-    ],
-)
-def test_a_turn_that_could_outgrow_the_positions_of_the_model_is_refused(model: Any) -> None:
-    sampler = TorchSampler(model)
-
-    assert len(sample_all(sampler, [[3] * 60], SamplingParams(max_new_tokens=5))[0].token_ids) == 5
-    with pytest.raises(SamplerError, match="more than the 64 positions"):
-        sample_all(sampler, [[3] * 60], SamplingParams(max_new_tokens=6))
 
 
 async def _until_sampled(sampler: TorchSampler, num_tokens: int) -> None:

@@ -1,7 +1,7 @@
 """Tasks, environments, and the token-exact record of an episode."""
 
-from .episode import Episode, EpisodeSettings
-from .limits import Limits, StopReason
+from .episode import Episode
+from .limits import EpisodeSettings, Limits, StopReason
 from .message_env import EnvResponse, InitialMessages, MessageEnv
 from .register import register_announced_envs, register_env
 from .tasks import FiniteTasks, GeneratedTasks, Task, TaskSource, content_key, split_of

@@ -68,6 +68,8 @@ def check_env(
     for name in skip:
         if name not in RULES:
             raise ConfigError(f"skip names the rule {name!r}, which does not exist. There are: {', '.join(RULES)}.")
+    if num_tasks < 1:
+        raise ConfigError(f"num_tasks is {num_tasks}, but at least 1 task must be played.")
     name, make = _maker(env, make_kwargs)
     subject = Subject(make, num_tasks=num_tasks, seed=seed, deadline_s=deadline_s)
     passed, notes, problems = [], [], []

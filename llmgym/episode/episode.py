@@ -14,13 +14,12 @@ cannot differ. It samples nothing and waits for nothing:
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import (
-    ConfigError,
     EnvironmentFailure,
     InvalidAction,
     LLMGymError,
@@ -31,29 +30,13 @@ from ..errors import (
 from ..messages import AssistantMessage, Chat, Message, ToolCallParser
 from ..sampling import KeptTokens
 from ..scoring import Score
-from .limits import Limits, StopReason
-from .message_env import EnvResponse, MessageEnv
+from .limits import EpisodeSettings, StopReason
+from .message_env import EnvResponse, InitialMessages, MessageEnv, require_kind
+from .stop_strings import first_stop
 from .tasks import Task
 from .trajectory import Trajectory
 from .turn_in_progress import TurnInProgress, segment_of
 from .waiting import resolved
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpisodeSettings:
-    """How turns are read and when they end; the same for every episode of an environment."""
-
-    limits: Limits
-    tool_format: str = "tag"
-    """Form of tool calls: "tag" or "hermes"."""
-    malformed_call: str = "answer"
-    """What follows a call that cannot be read: the environment's "answer", or the "end" of the episode."""
-    stop_strings: tuple[str, ...] = ()
-    """Texts that close a turn beside the end token."""
-
-    def __post_init__(self) -> None:
-        if self.malformed_call not in ("answer", "end"):
-            raise ConfigError(f'malformed_call is {self.malformed_call!r}, but it must be "answer" or "end".')
 
 
 class Episode:
@@ -83,6 +66,7 @@ class Episode:
         self.terminated = self.truncated = False
         self.is_valid = True
         self._segments: list[list[int]] = []
+        self.messages: list[Message] = []
 
     # -- beginning ---------------------------------------------------------------------------------------------
 
@@ -94,9 +78,11 @@ class Episode:
             EnvironmentFailure: the environment could not begin.
         """
         self.task, self._segments, self._turns = task, [], []
+        # Until the prompt is there, nothing can be fed.
+        self.stop_reason, self.is_valid, self.terminated, self.truncated = StopReason.ABORTED, True, False, False
         with self.guarding():
-            initial = self.env.reset(task, rng)
-        self.messages: list[Message] = list(initial.messages)
+            initial = require_kind(InitialMessages, self.env.reset(task, rng), self.env.reset)
+        self.messages = list(initial.messages)
         self.new_messages: tuple[Message, ...] = tuple(initial.messages)
         self._prefill = initial.prefill
         prompt = self.chat.render(self.messages, tools=self._schemas, prefill=initial.prefill)
@@ -110,8 +96,6 @@ class Episode:
         self._num_closed = 0
         self._began_at = self._clock()
         self.stop_reason = None
-        self.terminated = self.truncated = False
-        self.is_valid = True
         self._open_turn()
 
     # -- what can be asked -------------------------------------------------------------------------------------
@@ -225,14 +209,16 @@ class Episode:
         if not self.settings.stop_strings:
             return eos_at
         turn = self.ids[self._turns[-1].start :]
-        for index in range(len(ids) if eos_at is None else eos_at):
-            if self._text([*turn, *ids[: index + 1]]).endswith(self.settings.stop_strings):
-                return index
-        return eos_at
+        stops, decode = self.settings.stop_strings, self.chat.tokenizer.decode
+        stop_at = first_stop([*turn, *ids[:eos_at]], len(turn), stops=stops, prefill=self._turn_prefill, decode=decode)
+        return eos_at if stop_at is None else stop_at - len(turn)
+
+    @property
+    def _turn_prefill(self) -> str:
+        return self._prefill if len(self._turns) == 1 else ""
 
     def _text(self, turn_ids: Sequence[int]) -> str:
-        prefill = self._prefill if len(self._turns) == 1 else ""
-        return prefill + self.chat.tokenizer.decode(turn_ids)
+        return self._turn_prefill + self.chat.tokenizer.decode(turn_ids)
 
     def _unread(self, turn_ids: Sequence[int]) -> AssistantMessage:
         """A turn that was not closed: its text, in which no calls are looked for."""
@@ -310,7 +296,10 @@ class Episode:
 
         Raises:
             VerifierError: the score says that our machinery failed; the episode is over and not valid.
+            EnvironmentFailure: this is no `EnvResponse`.
         """
+        with self.guarding():
+            require_kind(EnvResponse, response, self.env.step)
         turn = self._turns[-1]
         turn.score, turn.seconds = response.score, self._clock() - turn.asked_at
         self.new_messages = response.messages
@@ -377,18 +366,24 @@ class Episode:
         Args:
             metadata: kept with it.
             identity: further fields of `Trajectory`, such as env_id, seed and group_id.
+
+        Raises:
+            ResetNeeded: no episode was begun.
         """
+        if not self._segments and self.is_valid:
+            raise ResetNeeded("No episode was begun, so there is no trajectory; call reset() first.")
         turns = [turn for turn in self._turns if turn.stop > turn.start]
         if not self.is_over and not self.is_waiting and len(self.ids) > (start := self._turns[-1].start):
             # A copy: the turn itself stays open.
             turns.append(replace(self._turns[-1], stop=len(self.ids), message=self._unread(self.ids[start:])))
+        records = tuple(turn.record() for turn in turns)
         return Trajectory(
             segments=tuple(
                 segment_of(ids, [turn for turn in turns if turn.segment_index == index])
                 for index, ids in enumerate(self._segments)
             ),
-            turns=tuple(turn.record() for turn in turns),
-            reward=sum(turn.score.reward for turn in turns if turn.score is not None),
+            turns=records,
+            reward=sum(record.reward for record in records),
             terminated=self.terminated,
             truncated=self.truncated,
             stop_reason=self.stop_reason or StopReason.ABORTED,

@@ -1,4 +1,4 @@
-"""Budgets of an episode, and the reasons why it stopped."""
+"""Budgets of an episode and how its turns are read; the reasons why it stopped."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -57,3 +57,22 @@ class Limits:
             return
         if not isinstance(self.seconds, int | float) or isinstance(self.seconds, bool) or not self.seconds > 0:
             raise ConfigError(f"Limits.seconds is {self.seconds!r}, but it must be above 0, or None for no limit.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeSettings:
+    """How turns are read and when they end; the same for every episode of an environment."""
+
+    limits: Limits
+    tool_format: str = "tag"
+    """Form of tool calls: "tag" or "hermes"."""
+    malformed_call: str = "answer"
+    """What follows a call that cannot be read: the environment's "answer", or the "end" of the episode."""
+    stop_strings: tuple[str, ...] = ()
+    """Texts that close a turn beside the end token."""
+
+    def __post_init__(self) -> None:
+        if self.malformed_call not in ("answer", "end"):
+            raise ConfigError(f'malformed_call is {self.malformed_call!r}, but it must be "answer" or "end".')
+        if "" in self.stop_strings:
+            raise ConfigError("stop_strings holds an empty text, which would end each turn at once. Leave it out.")

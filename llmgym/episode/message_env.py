@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
+from ..errors import EnvironmentFailure
 from ..messages import AssistantMessage, Message, ToolCall
 from ..scoring import Score
 from ..tools import Tool
@@ -36,6 +37,24 @@ class EnvResponse:
     """The turn's reward, paid on its last token."""
     terminated: bool = False
     """The task ended."""
+
+
+T = TypeVar("T")
+
+
+def require_kind(kind: type[T], given: T, method: Callable[..., object]) -> T:
+    """What an environment's method returned, where it is of the kind that it should be.
+
+    Raises:
+        EnvironmentFailure: it is not, or its score is none.
+    """
+    name = getattr(method, "__qualname__", repr(method))
+    if not isinstance(given, kind):
+        raise EnvironmentFailure(f"{name}() must return {kind.__name__}(...), but returned {given!r:.100}.")
+    score = getattr(given, "score", None)
+    if score is not None and not isinstance(score, Score):
+        raise EnvironmentFailure(f"{name}() must give its score as Score(reward=...), but gave {score!r:.100}.")
+    return given
 
 
 class MessageEnv(ABC):

@@ -19,8 +19,8 @@ from ..messages import Message, chat_for, load_tokenizer
 from ..messages.spaces import Tokens, UnicodeText
 from ..registry import closest, load_object
 from ..settings import require_types
-from .episode import Episode, EpisodeSettings
-from .limits import Limits
+from .episode import Episode
+from .limits import EpisodeSettings, Limits
 from .message_env import MessageEnv
 from .tasks import Task, TaskSource
 from .trajectory import Trajectory
@@ -133,13 +133,17 @@ class TokenEnv(gym.Env[Any, Any]):
             raise ConfigError(f'options is {options!r}, but it must be a mapping such as {{"task": key}}.')
         for name in options:
             _require_one_of("The reset option", name, ("task", "split"))
-        self._seed = seed if seed is not None else 0
-        task_rng, noise_rng = episode_rngs(self.np_random)
+        self._seed = int(self.np_random.integers(2**63)) if seed is None else seed
+        task_rng, noise_rng = episode_rngs(seeding.np_random(self._seed)[0])
         source = self._source(options.get("split", self.split))
         key = options.get("task")
         if key is not None and not isinstance(key, str):
             raise ConfigError(f"The reset option 'task' is {key!r}, but it must be the key of a task, which is a text.")
-        self.episode.begin(source.draw(task_rng) if key is None else source.get(key), noise_rng)
+        task = source.draw(task_rng) if key is None else source.get(key)
+        try:
+            self.episode.begin(task, noise_rng)
+        finally:
+            self._turn_end = self.episode.turn_end  # 0 where it failed: nothing of the last episode goes on
         self._resume_hot_path()
         ids = self.episode.ids
         info = {
@@ -179,10 +183,13 @@ class TokenEnv(gym.Env[Any, Any]):
         episode = self.episode
         num_segments, num_ids = episode.num_segments, len(self._ids)
         score = None
-        if episode.feed(new_ids):
-            score = episode.answer().score
-        elif episode.is_over:
-            score = episode.last_score
+        try:
+            if episode.feed(new_ids):
+                score = episode.answer().score
+            elif episode.is_over:
+                score = episode.last_score
+        finally:
+            self._turn_end = episode.turn_end  # 0 where the environment failed: no token may follow
         self._resume_hot_path()
 
         num_old = num_ids if episode.num_segments == num_segments else 0
@@ -268,7 +275,11 @@ class TokenEnv(gym.Env[Any, Any]):
             raise InvalidAction(f"The action is of type {type(action).__name__}, but the text view takes a str.")
         # As a policy would be, a text that is too long is cut by the budget.
         ids = self.encode_turn(action)
-        return ids[: self.episode.room] or ids
+        if not self.episode.room:
+            return ids
+        ids = ids[: self.episode.room]
+        closes_at = self.episode.closing_index(ids)  # a stop string may have begun in the prefill
+        return ids if closes_at is None else ids[: closes_at + 1]
 
 
 def make_env(env: Any, **kwargs: Any) -> TokenEnv:

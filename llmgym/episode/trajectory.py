@@ -46,6 +46,11 @@ class Segment:
                     f"{name} has shape {array.shape} but token_ids has {self.token_ids.shape}. "
                     "Pass one entry per token of the segment, the prompt's included."
                 )
+        if self.kept_tokens is not None and len(self.kept_tokens.offsets) != self.num_actions + 1:
+            raise ShapeError(
+                f"kept_tokens has {len(self.kept_tokens.offsets) - 1} rows, but the segment has {self.num_actions} "
+                "sampled tokens. Pass the kept ids of each of them."
+            )
 
     @property
     def num_actions(self) -> int:
@@ -70,8 +75,8 @@ class TurnRecord:
 
     @property
     def reward(self) -> float:
-        """The turn's reward, paid on its last token."""
-        return self.score.reward if self.score is not None else 0.0
+        """The turn's reward, paid on its last token; 0 where it was not scored, or our machinery failed."""
+        return self.score.reward if self.score is not None and self.score.is_valid else 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -1,6 +1,7 @@
 """Waiting for an awaitable from code that is not asynchronous."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Awaitable
 from functools import cache
@@ -8,11 +9,16 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+_thread = threading.local()
+"""`depth`, of a thread that runs one of our loops: how many loops wait for it, itself included."""
+
 
 def resolved(value: T | Awaitable[T]) -> T:
     """The value itself; an awaitable is awaited on a loop of llmgym's own, also where another loop is running."""
     if isinstance(value, Awaitable):
-        answer: T = asyncio.run_coroutine_threadsafe(_awaited(value), _event_loop()).result()
+        # What runs on such a loop may come here again; it would wait for itself for ever, so it waits for the next.
+        loop = _event_loop(os.getpid(), getattr(_thread, "depth", 0))
+        answer: T = asyncio.run_coroutine_threadsafe(_awaited(value), loop).result()
         return answer
     return value
 
@@ -22,7 +28,12 @@ async def _awaited(value: Awaitable[T]) -> T:
 
 
 @cache
-def _event_loop() -> asyncio.AbstractEventLoop:
+def _event_loop(process: int, depth: int) -> asyncio.AbstractEventLoop:  # noqa: ARG001  a fork has no threads
     loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="llmgym-waiting", daemon=True).start()
+
+    def run() -> None:
+        _thread.depth = depth + 1
+        loop.run_forever()
+
+    threading.Thread(target=run, name="llmgym-waiting", daemon=True).start()
     return loop

@@ -13,7 +13,7 @@ import numpy as np
 from ..episode import EnvResponse, Task, TaskSource, TokenEnv, Trajectory
 from ..episode.register import make_token_env
 from ..episode.token_env import noise_rng
-from ..errors import ConfigError, InfrastructureError, SamplerError
+from ..errors import ConfigError, EnvironmentFailure, InfrastructureError, SamplerError
 from ..sampling import FinishReason, Sampler, SamplingParams, Session
 
 
@@ -113,7 +113,9 @@ class Collector:
 
         Raises:
             SamplerError: the sampler failed; without tokens there is nothing to record.
+            ConfigError: `sampling` says where turns end, which is up to the environment.
         """
+        _require_no_endings(sampling)
         slots = asyncio.Semaphore(self._concurrency)
         with ThreadPoolExecutor(max_workers=min(32, self._concurrency)) as threads:
 
@@ -198,7 +200,16 @@ class Collector:
             response = ask()
         else:
             response = await asyncio.get_running_loop().run_in_executor(threads, ask)
-        return await response if inspect.isawaitable(response) else response
+        if not inspect.isawaitable(response):
+            return response
+        try:
+            return await response
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled the episode: the environment lost something of its own.
+            raise EnvironmentFailure("The environment's answer was cancelled from within.") from error
 
     def _make_env(self) -> TokenEnv:
         env = make_token_env(self.env_id, disable_env_checker=True, **self._env_kwargs)
@@ -206,6 +217,20 @@ class Collector:
         if hasattr(self, "_envs"):
             self._envs.append(env)
         return env
+
+
+def _require_no_endings(sampling: SamplingParams) -> None:
+    for name, instead in (
+        ("max_new_tokens", 'limits={"turn_tokens": ...}'),
+        ("stop_token_ids", "stop_strings=[...]"),
+        ("stop_strings", "stop_strings=[...]"),
+    ):
+        value = getattr(sampling, name)
+        if value != getattr(SamplingParams(), name):
+            raise ConfigError(
+                f"sampling.{name} is {value!r}, but here the environment says where a turn ends, in every view alike. "
+                f"Give it {instead} in env_kwargs."
+            )
 
 
 def collect(

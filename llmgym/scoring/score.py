@@ -27,13 +27,14 @@ class Score:
     def __post_init__(self) -> None:
         if not -float("inf") < self.reward < float("inf"):
             raise ConfigError(f"A score's reward is {self.reward}, but it must be a finite number.")
+        object.__setattr__(self, "reward", float(self.reward))  # NumPy's float32 is no float, and JSON refuses it
 
     def to_json(self) -> dict[str, Any]:
         """The score as plain JSON values."""
         return {
             "reward": self.reward,
             "is_valid": self.is_valid,
-            "parts": dict(self.parts),
+            "parts": {name: float(part) for name, part in self.parts.items()},
             "extracted": self.extracted,
             "expected": self.expected,
             "reason": self.reason,
