@@ -15,7 +15,8 @@ EDITABLE := --no-build-isolation --config-settings editable_mode=strict --editab
 # Strict editable mode links single files, so a new or removed file needs a new link; an edited one does not.
 # The list of the files stands for them: it is rewritten only when it changes.
 SOURCE_LIST := $(VENV)/.sources
-CURRENT_SOURCES := $(sort $(shell find llmgym envs sandbox agents -name '*.py' -o -name '*.toml' -o -name 'py.typed'))
+CURRENT_SOURCES := $(sort $(shell find llmgym envs sandbox agents -name '*.py' -o -name '*.toml' -o -name 'py.typed' \
+	-o -name '*.html' -o -name '*.css' -o -name '*.js'))
 ifneq ($(CURRENT_SOURCES),$(strip $(shell cat $(SOURCE_LIST) 2>/dev/null)))
 .PHONY: $(SOURCE_LIST)
 endif

@@ -87,6 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--json", action="store_true", help="be quiet, then print one JSON object")
     train.set_defaults(run=_train)
 
+    show = commands.add_parser("show", help="print what a run came to, and write its report.html anew")
+    show.add_argument("folder", metavar="RUN", help="the folder of a finished run")
+    show.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    show.set_defaults(run=_show)
+
     evaluation = commands.add_parser("eval", help="measure a model on an environment")
     evaluation.add_argument("env", metavar="ID")
     evaluation.add_argument("--model", required=True, metavar="DIR", help="a model folder or hub id")
@@ -144,6 +149,12 @@ def _train(options: argparse.Namespace) -> int:
             figures[name] = {decoding: evaluation.summary() for decoding, evaluation in evaluations.items()}
         print(json.dumps(figures))
     return _DONE
+
+
+def _show(options: argparse.Namespace) -> int:
+    from .show import show
+
+    return show(options)
 
 
 def _eval(options: argparse.Namespace) -> int:

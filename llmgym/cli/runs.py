@@ -75,5 +75,7 @@ def _run(config: RunConfig, progress: RunProgress | None) -> RunResult:
     result = trainer.run()
     write_report(result)
     trainer.progress.console.print(held_out_table(result.before, result.after))
-    trainer.progress.line(f"written to {result.folder}: model/, metrics.jsonl, curve.png, samples.txt, trajectories/")
+    trainer.progress.line(
+        f"written to {result.folder}: report.html, model/, metrics.jsonl, curve.png, samples.txt, trajectories/"
+    )
     return result

@@ -4,6 +4,17 @@ from ..extras import require
 
 require("matplotlib", extra="train", purpose="A report")
 
-from .summary import conversation, held_out_table, write_report  # noqa: E402
+from .data import RunData, read_run  # noqa: E402
+from .html import repeat_command, write_html  # noqa: E402
+from .summary import conversation, course_table, held_out_table, write_report  # noqa: E402
 
-__all__ = ["conversation", "held_out_table", "write_report"]
+__all__ = [
+    "RunData",
+    "conversation",
+    "course_table",
+    "held_out_table",
+    "read_run",
+    "repeat_command",
+    "write_html",
+    "write_report",
+]

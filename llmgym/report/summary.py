@@ -1,4 +1,4 @@
-"""What a run came to, as a table and as readable episodes."""
+"""What a run came to: files in its folder, a table and the course of its metrics."""
 
 from collections.abc import Mapping
 
@@ -11,19 +11,52 @@ from ..messages import Tokenizer
 from ..training import RunResult
 from ..training.metrics import read_metrics
 from .curve import plot_curve
+from .data import RunData, read_run
+from .figures import FIGURES, num_tasks
+from .html import write_html
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_COURSES = ("reward", "success", "entropy", "grad_norm", "zero_variance_share", "mean_action_tokens", "seconds")
 
 
 def held_out_table(before: Mapping[str, Evaluation], after: Mapping[str, Evaluation]) -> Table:
-    """Held-out success before and after, with 95 % intervals."""
-    (example, *_) = after.values()
-    table = Table(title=f"{len(example.trajectories)} held-out tasks")
-    for column in ("decoding", "success before", "success after", "tool use"):
+    """Held-out figures before and after, with 95 % intervals."""
+    table = Table(title=f"{num_tasks(after):,} held-out tasks")
+    for column in ("", "before", "after"):
         table.add_column(column)
     for decoding, result in after.items():
-        first = before[decoding]
-        tool_use = f"{first.tool_share:.2f} to {result.tool_share:.2f}"
-        table.add_row(decoding, str(first.success), str(result.success), tool_use)
+        first = before.get(decoding)
+        table.add_row(decoding, style="bold")
+        for name, figure in FIGURES.items():
+            table.add_row(f"  {name}", figure(first) if first else "?", figure(result))
+        table.add_section()
     return table
+
+
+def course_table(run: RunData, *, width: int = 30) -> Table | None:
+    """The course of the main metrics of training, each as a line of blocks; None where no step was made."""
+    rows = run.rows("train")
+    if not rows:
+        return None
+    table = Table(title=f"{len(rows):,} training steps")
+    for column in ("metric", "first", "course", "last"):
+        table.add_column(column)
+    for name in _COURSES:
+        values = [float(row[name]) for row in rows if isinstance(row.get(name), (int, float))]
+        if values:
+            table.add_row(name, f"{values[0]:.3g}", sparkline(values, width=width), f"{values[-1]:.3g}")
+    return table
+
+
+def sparkline(values: list[float], *, width: int) -> str:
+    """Means of at most `width` equal parts of `values`, from the lowest as ▁ to the highest as █."""
+    parts = [np.mean(part) for part in np.array_split(values, min(width, len(values)))]
+    finite = [part for part in parts if np.isfinite(part)]
+    if not finite:
+        return "?" * len(parts)
+    low, span = min(finite), max(finite) - min(finite)
+    places = [(part - low) / span if span else 0.5 for part in parts]
+    return "".join(_BLOCKS[round(place * 7)] if np.isfinite(place) else "?" for place in places)
 
 
 def conversation(trajectory: Trajectory, tokenizer: Tokenizer) -> str:
@@ -40,7 +73,7 @@ def conversation(trajectory: Trajectory, tokenizer: Tokenizer) -> str:
 
 
 def write_report(result: RunResult) -> None:
-    """Write `curve.png` and `samples.txt` into a run's folder."""
+    """Write `report.html`, `curve.png` and `samples.txt` into a run's folder."""
     metrics = result.folder / "metrics.jsonl"
     plot_curve(read_metrics(metrics, "train"), read_metrics(metrics, "evaluation"), result.folder / "curve.png")
     blocks = []
@@ -48,3 +81,4 @@ def write_report(result: RunResult) -> None:
         blocks.append(f"{title} reinforcement learning: held-out tasks, sampled\n")
         blocks += [conversation(t, result.tokenizer) + "\n" for t in evaluations["sampled"].trajectories[:10]]
     (result.folder / "samples.txt").write_text("\n".join(blocks), encoding="utf-8")
+    write_html(read_run(result.folder, tokenizer=result.tokenizer))
