@@ -205,3 +205,23 @@ def test_the_hub_without_its_package_names_the_extra(monkeypatch):
 
     with pytest.raises(MissingExtraError, match=r"llmgym\[hub\]"):
         MathEnv(dataset="org/anything").tasks("train")
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path, suffix):
+    path = tmp_path / f"problems{suffix}"
+    text = json.dumps(ROWS) if suffix == ".json" else "\n".join(map(json.dumps, ROWS))
+    path.write_text(text, encoding="utf-8-sig")
+
+    tasks = MathEnv(dataset=str(path)).tasks
+
+    assert len(tasks("train")) + len(tasks("test")) == len(ROWS)
+
+
+@pytest.mark.parametrize("line", ['{"problem": "1+1", "answer": NaN}', "[" * 100_000])
+def test_a_row_that_holds_no_number_or_no_end_is_named(tmp_path, line):
+    path = tmp_path / "problems.jsonl"
+    path.write_text(line)
+
+    with pytest.raises(DataError, match="line 1: "):
+        MathEnv(dataset=str(path)).tasks("train")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -157,7 +158,7 @@ def _text(where: str, row: Mapping[str, Any], column: str, what: str) -> str:
             f"{column!r}. Change `columns`."
         )
     value = row[column]
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return str(value)
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{where}: column {column!r} holds {value!r:.80}, but {what} must be text. Mend the row.")
@@ -165,7 +166,7 @@ def _text(where: str, row: Mapping[str, Any], column: str, what: str) -> str:
 
 
 def _read_jsonl(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:
         try:
             for number, line in enumerate(file, start=1):
                 if line.strip():
@@ -177,7 +178,7 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
 def _json_row(where: str, line: str) -> Mapping[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: {line.strip()[:60]!r} is not JSON ({error}). Write one object a line.") from error
     return _mapping(where, row)
 
@@ -192,8 +193,8 @@ def _mapping(where: str, row: Any) -> Mapping[str, Any]:
 
 def _read_json(path: Path) -> Iterator[Row]:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}. Write a list of objects, or use the suffix .jsonl.") from error
     if not isinstance(rows, list):
         raise DataError(f"{path} holds a JSON {type(rows).__name__}, but a list of objects was expected.")
