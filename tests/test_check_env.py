@@ -364,3 +364,8 @@ def test_a_foreign_environment_and_a_misspelt_rule_are_refused():
         llmgym.check_env(Whole(), skip=["leak"])
     with pytest.raises(ConfigError, match="text"):
         llmgym.check_env(gym.make("llmgym/Copy-v0"), text="hi")
+
+
+def test_a_check_of_no_task_is_refused():
+    with pytest.raises(ConfigError, match="num_tasks is 0"):
+        llmgym.check_env("llmgym/Copy-v0", num_tasks=0)

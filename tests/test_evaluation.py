@@ -1,5 +1,6 @@
 """Rates with intervals, and the evaluation of anything that answers."""
 
+import json
 import math
 from fractions import Fraction
 from statistics import NormalDist, mean, stdev
@@ -75,7 +76,7 @@ def test_a_sampler_is_a_policy_and_samples_of_a_task_are_a_cluster() -> None:
     result = llmgym.evaluate(ScriptedSampler(sometimes), "llmgym/Copy-v0", num_tasks=1, num_samples=200, **env)
 
     assert 0.35 < result.success.value < 0.65
-    assert (result.success.low, result.success.high) == (-math.inf, math.inf)  # one task says nothing of others
+    assert (result.success.low, result.success.high) == (0.0, 1.0)  # one task says nothing of others
 
 
 def test_invalid_episodes_count_nowhere_but_as_invalid() -> None:
@@ -103,3 +104,15 @@ def test_what_is_no_policy_is_refused() -> None:
         llmgym.evaluate(3, "llmgym/Copy-v0")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="without the tokenizer"):
         llmgym.evaluate(ScriptedSampler(lambda prompt, params, rng: [1]), "llmgym/Copy-v0")
+    with pytest.raises(ConfigError, match="seed is -1"):
+        llmgym.evaluate(lambda messages: "", "llmgym/Copy-v0", seed=-1)
+
+
+def test_the_interval_of_a_share_stays_within_0_and_1() -> None:
+    def copy(messages: Any) -> str:
+        return str(messages[-1]["content"]).removeprefix("Copy: ")
+
+    result = llmgym.evaluate(copy, "llmgym/Copy-v0", num_tasks=1, num_samples=2)
+
+    assert (result.success.low, result.success.value, result.success.high) == (0.0, 1.0, 1.0)
+    json.dumps(result.summary(), allow_nan=False)

@@ -1,6 +1,9 @@
 """Training runs: what they write, that they repeat, and that they learn."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from llmgym.sampling import ScriptedSampler
 from llmgym.training import RunConfig, RunProgress, load_config, parse_config
 from llmgym.training.cold_start import ColdStartConfig, make_demonstrations
 from llmgym.training.config import to_toml
-from llmgym.training.metrics import read_metrics
+from llmgym.training.metrics import MetricsLog, read_metrics
 
 QUICK = [
     "steps=2",
@@ -192,6 +195,10 @@ def test_a_config_survives_its_way_through_toml() -> None:
         ("env.id=llmgym/Calculater-v0", "Calculat"),
         ("no-equals-sign", "dotted.name=value"),
         ("steps.more=3", "is a value and not a table"),
+        ("seed=-1", "seed is -1"),
+        ("model.tiny.num_heads=0", "model.tiny.num_heads is 0"),
+        ("model.tiny.head_size=31", "head_size must be even"),
+        ("agent.temperature=nan", "temperature is nan"),
     ],
 )
 def test_a_wrong_setting_is_named_before_anything_runs(
@@ -203,6 +210,32 @@ def test_a_wrong_setting_is_named_before_anything_runs(
     assert code == 2
     assert message in captured.err
     assert captured.out == ""
+
+
+def test_metrics_that_are_not_finite_leave_lines_that_any_json_reader_reads(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path)
+    log.log("train", 1, {"loss": float("nan"), "grad_norm": float("inf"), "reward": 0.5, "num_samples": 2})
+    log.close()
+
+    assert json.loads(log.path.read_text(), parse_constant=pytest.fail) == {
+        "phase": "train",
+        "step": 1,
+        "loss": None,
+        "grad_norm": None,
+        "reward": 0.5,
+        "num_samples": 2,
+    }
+
+
+@pytest.mark.parametrize("arguments", [["envs"], ["envs", "--json"]])
+def test_whoever_reads_only_the_first_line_of_a_listing_sees_no_traceback(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    ended = subprocess.run([sys.executable, "-m", "llmgym", *arguments], stdout=writer, stderr=subprocess.PIPE)
+
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, b"")
 
 
 def test_progress_is_lines_where_there_is_no_terminal_and_nothing_where_it_is_quiet(tmp_path: Path) -> None:

@@ -54,7 +54,8 @@ class Evaluation:
         groups = [[float(t.reward >= self.full_reward) for t in group] for group in groups_of(self.valid)]
         if all(len(group) == 1 for group in groups):
             return wilson_interval(sum(int(group[0]) for group in groups), len(groups))
-        return clustered_mean(groups)
+        share = clustered_mean(groups)
+        return Estimate(share.value, max(0.0, share.low), min(1.0, share.high))  # a normal interval knows no bounds
 
     @property
     def reward(self) -> Estimate:
@@ -125,8 +126,10 @@ def evaluate(
         env_kwargs: further keywords for `gym.make`.
 
     Raises:
-        ConfigError: `policy` is none of these, or a sampler came without its tokenizer.
+        ConfigError: `policy` is none of these, a sampler came without its tokenizer, or `seed` is negative.
     """
+    if seed < 0:
+        raise ConfigError(f"seed is {seed}, but it must be at least 0.")
     if isinstance(policy, (str, Path)):
         require("torch", extra="train", purpose="Evaluating a model folder")
         from ..learning import load_with_tokenizer

@@ -104,6 +104,8 @@ class RunConfig:
             raise ConfigError(f"agent.name is {self.agent['name']!r}, but it must be the name of a registered agent.")
         if self.steps < 0 or self.threads < 0:
             raise ConfigError(f"steps is {self.steps} and threads {self.threads}, but neither may be negative.")
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}, but it must be at least 0.")
 
     def learner_config(self, *, optimizer_steps: int) -> LearnerConfig:
         """The settings of the learner of a run with so many optimizer steps."""

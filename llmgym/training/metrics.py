@@ -1,6 +1,7 @@
 """What a run writes while it goes: metrics as JSON lines and TensorBoard events."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ class MetricsLog:
         self._events = SummaryWriter(str(folder / "tensorboard"))
 
     def log(self, phase: str, step: int, metrics: Mapping[str, Any]) -> None:
-        """Write one line; numbers go to TensorBoard too."""
-        self._file.write(json.dumps({"phase": phase, "step": step, **metrics}) + "\n")
+        """Write one line; numbers go to TensorBoard too. What is not finite is null in the line, as JSON has no NaN."""
+        written = {name: None if _is_infinite(value) else value for name, value in metrics.items()}
+        self._file.write(json.dumps({"phase": phase, "step": step, **written}, allow_nan=False) + "\n")
         self._file.flush()
         for name, value in metrics.items():
             if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -32,6 +34,10 @@ class MetricsLog:
         """Finish both files."""
         self._file.close()
         self._events.close()
+
+
+def _is_infinite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def read_metrics(path: str | Path, phase: str) -> list[dict[str, Any]]:

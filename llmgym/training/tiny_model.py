@@ -1,11 +1,13 @@
 """A language model and a tokenizer small enough to learn on a laptop's CPU, made from nothing."""
 
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from ..errors import ConfigError
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<' + message['role'] + '>' + message['content'] + '<end>' }}{% endfor %}"
@@ -29,6 +31,16 @@ class TinyModelConfig:
     """Width of the feed-forward layers."""
     context_tokens: int = 512
     """Longest sequence."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if getattr(self, field.name) < 1:
+                raise ConfigError(f"model.tiny.{field.name} is {getattr(self, field.name)}, but it must be at least 1.")
+        if self.head_size % 2 or self.hidden_size % self.num_heads:
+            raise ConfigError(
+                f"model.tiny has head_size {self.head_size}, hidden_size {self.hidden_size} and num_heads "
+                f"{self.num_heads}, but head_size must be even and hidden_size a multiple of num_heads."
+            )
 
 
 def build_character_tokenizer(tags: tuple[str, ...] = ("<call>", "</call>")) -> PreTrainedTokenizerFast:
