@@ -1,10 +1,12 @@
 """The command `llmgym`: the words of the Python interface, on the command line.
 
-Exit codes: 0 done; 1 a check failed; 2 what was asked for is wrong, or cannot be done here; 3 our machinery failed.
+Exit codes: 0 done; 1 a check failed, or whoever read the output left; 2 what was asked for is wrong, or cannot be done
+here; 3 our machinery failed; 130 interrupted.
 """
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parsed(arguments)
     try:
         code: int = options.run(options)
+        sys.stdout.flush()
     except CheckError as error:
         print(error, file=sys.stderr)
         return _CHECK_FAILED
@@ -38,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("llmgym: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # as in `llmgym envs | head -1`; the interpreter flushes once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1  # as Rich does
     return code
 
 
