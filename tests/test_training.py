@@ -16,12 +16,12 @@ import llmgym
 from llmgym.cli import main
 from llmgym.cli.runs import recipe_path, run_file
 from llmgym.episode import Role
-from llmgym.errors import InfrastructureError, OutputFolderError
+from llmgym.errors import ConfigError, InfrastructureError, OutputFolderError
 from llmgym.rollout import Collector, TaskCursor, load_trajectories
 from llmgym.sampling import ScriptedSampler
 from llmgym.training import RunConfig, RunProgress, load_config, parse_config
 from llmgym.training.cold_start import ColdStartConfig, make_demonstrations
-from llmgym.training.config import to_toml
+from llmgym.training.config import EnvConfig, to_toml
 from llmgym.training.metrics import MetricsLog, read_metrics
 
 QUICK = [
@@ -210,6 +210,22 @@ def test_a_wrong_setting_is_named_before_anything_runs(
     assert code == 2
     assert message in captured.err
     assert captured.out == ""
+
+
+def test_keywords_from_python_that_toml_has_no_word_for_can_still_be_written_down() -> None:
+    kwargs = {"max_length": np.int64(3), "sizes": (np.float64(0.5), None), "folder": Path("/a/b"), "reward": len}
+
+    config = RunConfig(env=EnvConfig(id="llmgym/Copy-v0", kwargs=kwargs))
+
+    written = parse_config(to_toml(config)).env.kwargs
+    assert written == {"max_length": 3, "sizes": [0.5], "folder": "/a/b", "reward": "<built-in function len>"}
+
+
+def test_an_agent_that_the_learner_cannot_serve_is_refused_before_the_run_begins(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"learner\.max_actions is not set"):
+        quick_run(tmp_path / "run", "agent.aggregation=constant")
+
+    assert not (tmp_path / "run").exists()
 
 
 def test_metrics_that_are_not_finite_leave_lines_that_any_json_reader_reads(tmp_path: Path) -> None:

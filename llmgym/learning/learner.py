@@ -48,7 +48,7 @@ class Learner:
     ) -> None:
         self.config = config or LearnerConfig()
         self.agent = agent
-        _require_feasible(agent, self.config)
+        require_feasible(agent, self.config)
         self.policy = load_policy(model)
         self.reference: Policy | None = None
         """The frozen policy of the start, where the agent needs it."""
@@ -310,7 +310,12 @@ def _describe(batch: ActionBatch, *, is_online: bool) -> dict[str, float]:
     return metrics
 
 
-def _require_feasible(agent: Agent, config: LearnerConfig) -> None:
+def require_feasible(agent: Agent, config: LearnerConfig) -> None:
+    """Refuse an agent that needs what a learner with these settings does not have.
+
+    Raises:
+        ConfigError: it does.
+    """
     if Need.VALUES in agent.needs:
         raise ConfigError(
             "The agent needs values, but this learner has no critic. Use an agent with a group baseline, such as grpo."

@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tomli_w
 
 from ..errors import ConfigError
@@ -171,9 +172,13 @@ def to_toml(config: RunConfig) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Tables, lists and values; what is None is left out, as TOML has no word for it."""
+    """Tables, lists and values; None is left out, and an object is told by its text, as TOML has no word for either."""
     if is_dataclass(value):
         value = {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
         return {key: _plain(entry) for key, entry in value.items() if entry is not None}
-    return value.value if isinstance(value, Enum) else value
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value if entry is not None]
+    if isinstance(value, (np.generic, Enum)):
+        return _plain(value.item() if isinstance(value, np.generic) else value.value)
+    return value if isinstance(value, (bool, int, float, str)) else str(value)

@@ -14,6 +14,7 @@ from ..episode import Trajectory
 from ..errors import ConfigError, OutputFolderError
 from ..evaluation import Evaluation, evaluate_sampler
 from ..learning import Agent, DataKind, Learner, load_with_tokenizer, save_policy, with_tokenizer
+from ..learning.learner import require_feasible
 from ..messages import Tokenizer
 from ..registry import AGENTS, SAMPLERS
 from ..rollout import Collector, TaskCursor, groups_of, plan_groups, save_trajectories
@@ -70,6 +71,7 @@ class Trainer:
         self._rollout = self.agent.rollout
         steps = config.steps * self._rollout.epochs * self._rollout.minibatches
         self._learner_config = config.learner_config(optimizer_steps=steps)
+        require_feasible(self.agent, self._learner_config)
 
     def run(self) -> RunResult:
         """Do it.
