@@ -168,12 +168,12 @@ def _check_settings(
         raise ConfigError(f"few_shot is {few_shot}, but it must be 0 or more.")
 
 
-class GSM8KEnv(MathEnv):
-    """Grade-school word problems (Cobbe et al. 2021, arXiv:2110.14168) with whole-number answers.
+class PublicDataEnv(MathEnv):
+    """A public data set, from files or from the Hugging Face hub.
 
     Args:
-        data_dir: folder with gsm8k_train.jsonl and gsm8k_test.jsonl. None: the folder that the environment variable
-            LLMGYM_DATA_DIR names, or "openai/gsm8k" on the Hugging Face hub where it is not set.
+        data_dir: folder with NAME_train.jsonl and NAME_test.jsonl. None: the folder that the environment variable
+            LLMGYM_DATA_DIR names, or the hub where it is not set.
 
     All other keywords are those of `MathEnv`.
 
@@ -181,6 +181,10 @@ class GSM8KEnv(MathEnv):
         DataNotFoundError: on first use, where the files or the hub cannot be reached.
     """
 
+    file_name: ClassVar[str]
+    hub_id: ClassVar[str]
+    hub_config: ClassVar[str | None] = None
+
     def __init__(
         self,
         data_dir: str | None = None,
@@ -192,11 +196,12 @@ class GSM8KEnv(MathEnv):
         format_reward: float = 0.0,
         timeout_s: float = 4.0,
     ) -> None:
-        dataset, test_dataset, config = _files_or_hub("gsm8k", data_dir, "openai/gsm8k", "main")
+        folder = data_dir or os.environ.get("LLMGYM_DATA_DIR")
+        train, test = (str(Path(folder or "") / f"{self.file_name}_{split}.jsonl") for split in ("train", "test"))
         super().__init__(
-            dataset,
-            test_dataset,
-            dataset_config=config,
+            train if folder else self.hub_id,
+            test if folder else None,
+            dataset_config=None if folder else self.hub_config,
             answer_format=answer_format,
             system_prompt=system_prompt,
             prompt_template=prompt_template,
@@ -206,52 +211,20 @@ class GSM8KEnv(MathEnv):
         )
 
 
-class MATHEnv(MathEnv):
+class GSM8KEnv(PublicDataEnv):
+    """Grade-school word problems (Cobbe et al. 2021, arXiv:2110.14168) with whole-number answers."""
+
+    file_name, hub_id, hub_config = "gsm8k", "openai/gsm8k", "main"
+
+
+class MATHEnv(PublicDataEnv):
     """Competition problems (Hendrycks et al. 2021, arXiv:2103.03874) with answers in LaTeX; needs the extra `math`.
 
-    Args:
-        data_dir: folder with math_train.jsonl and math_test.jsonl. None: the folder that the environment variable
-            LLMGYM_DATA_DIR names, or "DigitalLearningGmbH/MATH-lighteval" on the Hugging Face hub where it is not set.
-
-    All other keywords are those of `MathEnv`. The MATH-500 problems are part of the test split.
+    The MATH-500 problems are part of the test split.
 
     Raises:
-        DataNotFoundError: on first use, where the files or the hub cannot be reached.
         MissingExtraError: on first use, where math-verify is not installed.
     """
 
+    file_name, hub_id = "math", "DigitalLearningGmbH/MATH-lighteval"
     default_limits: ClassVar[Limits] = Limits(turns=1, turn_tokens=2048, episode_tokens=2048, context_tokens=8192)
-
-    def __init__(
-        self,
-        data_dir: str | None = None,
-        *,
-        answer_format: AnswerFormat = "box",
-        system_prompt: str | None = DEFAULT_SYSTEM_PROMPT,
-        prompt_template: str = "{problem}",
-        few_shot: int = 0,
-        format_reward: float = 0.0,
-        timeout_s: float = 4.0,
-    ) -> None:
-        dataset, test_dataset, config = _files_or_hub("math", data_dir, "DigitalLearningGmbH/MATH-lighteval", None)
-        super().__init__(
-            dataset,
-            test_dataset,
-            dataset_config=config,
-            answer_format=answer_format,
-            system_prompt=system_prompt,
-            prompt_template=prompt_template,
-            few_shot=few_shot,
-            format_reward=format_reward,
-            timeout_s=timeout_s,
-        )
-
-
-def _files_or_hub(
-    name: str, data_dir: str | None, hub_id: str, hub_config: str | None
-) -> tuple[str, str | None, str | None]:
-    """Data set, test data set and hub configuration; whether they are there shows on first use."""
-    folder = data_dir or os.environ.get("LLMGYM_DATA_DIR")
-    if not folder:
-        return hub_id, None, hub_config
-    return str(Path(folder) / f"{name}_train.jsonl"), str(Path(folder) / f"{name}_test.jsonl"), None
