@@ -6,6 +6,8 @@ from typing import Any
 from ..messages import Tokenizer
 
 _BROKEN = "\ufffd"
+_MOST_TOKENS = 8
+"""That characters are looked for in: one has four bytes at most, but a token may hold the end of one and the next."""
 _ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -35,19 +37,25 @@ class TokenTexts:
         return dict(self._pieces)
 
     def joined(self, ids: Sequence[int]) -> dict[int, str]:
-        """Texts by position where characters are spread over several tokens: the first one holds them."""
+        """Texts by position where characters are spread over several tokens: the first of these holds them."""
         texts: dict[int, str] = {}
         start = 0
         while start < len(ids):
-            stop = start + 1
-            if self._is_part(ids[start]):
-                while stop < len(ids) and self._is_part(ids[stop]) and _BROKEN in self._decode(ids[start:stop]):
-                    stop += 1
-                if stop - start > 1:
-                    texts[start] = self._decode(ids[start:stop])
-                    texts |= dict.fromkeys(range(start + 1, stop), "")
+            stop = self._end_of_characters(ids, start)
+            if stop > start + 1:
+                texts[start] = self._decode(ids[start:stop])
+                texts |= dict.fromkeys(range(start + 1, stop), "")
             start = stop
         return texts
+
+    def _end_of_characters(self, ids: Sequence[int], start: int) -> int:
+        """Where the characters that begin at `start` are whole; `start + 1` where they never are."""
+        for stop in range(start + 1, min(start + _MOST_TOKENS, len(ids)) + 1):
+            if not self._is_part(ids[stop - 1]):
+                break
+            if _BROKEN not in self._decode(ids[start:stop]):
+                return stop
+        return start + 1
 
     def _is_part(self, token: int) -> bool:
         text, is_control = self[token]
