@@ -4,16 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from llmgym.errors import ConfigError, SamplerError
 from llmgym.sampling import Completion, FinishReason, SamplingParams
-from llmgym.sampling.distribution import draw, processed_logits
 from llmgym.sampling.torch_sampler import TorchSampler
 
 SIZES = {"vocab_size": 40, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
@@ -229,36 +225,6 @@ def test_a_closed_sampler_and_an_empty_prompt_are_refused() -> None:
         sample_all(sampler, [[1]], SamplingParams())
 
 
-def kept_by_definition(logits: list[float], top_k: int, top_p: float) -> set[int]:
-    order = sorted(range(len(logits)), key=lambda token: -logits[token])
-    order = order[:top_k] if top_k else order
-    weights = np.exp(np.array([logits[token] for token in order], dtype=np.float64))
-    weights /= weights.sum()
-    kept, mass = set(), 0.0
-    for token, weight in zip(order, weights, strict=True):
-        if kept and mass >= top_p:
-            break
-        kept.add(token)
-        mass += weight
-    return kept
-
-
-@settings(deadline=None)
-@given(
-    logits=st.lists(st.integers(-40, 40), min_size=2, max_size=12, unique=True),
-    top_k=st.integers(0, 12),
-    top_p=st.floats(0.05, 0.99),
-)
-def test_top_k_and_top_p_keep_what_their_definitions_keep(logits: list[int], top_k: int, top_p: float) -> None:
-    values = [value / 10 for value in logits]
-
-    processed = processed_logits(
-        torch.tensor([values]), torch.tensor([1.0]), torch.tensor([top_k]), torch.tensor([top_p])
-    )
-
-    assert set(processed[0].isfinite().nonzero()[:, 0].tolist()) == kept_by_definition(values, top_k, top_p)
-
-
 def test_kept_tokens_are_reported_with_logprobs_of_what_is_left() -> None:
     model, params = tiny_model(), SamplingParams(max_new_tokens=10, top_k=3)
 
@@ -273,26 +239,6 @@ def test_kept_tokens_are_reported_with_logprobs_of_what_is_left() -> None:
         assert set(kept.tolist()) == set(logits.topk(3).indices.tolist())
         assert logprob == pytest.approx(float(logits[token] - logits.topk(3).values.logsumexp(-1)), abs=1e-5)
         ids.append(token)
-
-
-@settings(deadline=None)
-@given(st.lists(st.floats(-5, 5), min_size=1, max_size=10), st.floats(0, 1, exclude_max=True))
-def test_a_draw_inverts_the_cumulative_distribution(logits: list[float], uniform: float) -> None:
-    drawn = int(draw(torch.tensor([logits]), torch.tensor([1.0]), torch.tensor([uniform], dtype=torch.float64)))
-
-    mass = torch.tensor(logits).double().softmax(-1).cumsum(-1)
-    before = float(mass[drawn - 1]) if drawn else 0.0
-    assert before - 1e-6 <= uniform * float(mass[-1]) <= float(mass[drawn]) + 1e-6
-
-
-def test_draws_follow_the_distribution() -> None:
-    logits = torch.tensor([[0.0, 1.0, -torch.inf, 2.0]]).expand(20_000, 4)
-    uniform = torch.from_numpy(np.random.default_rng(0).random(20_000))
-
-    counts = torch.bincount(draw(logits, torch.ones(20_000), uniform), minlength=4)
-
-    assert counts[2] == 0
-    assert (counts / 20_000).tolist() == pytest.approx(logits[0].softmax(-1).tolist(), abs=0.015)
 
 
 async def _until_sampled(sampler: TorchSampler, num_tokens: int) -> None:
@@ -338,6 +284,21 @@ def test_a_turn_goes_on_after_sleep_with_what_it_had() -> None:
     assert asleep == still_asleep == 8
     expected = logprobs_by_definition(sampler.model, [5, 6, 7], completion.token_ids)
     assert completion.logprobs == pytest.approx(expected, abs=1e-5)
+
+
+def test_turns_go_on_after_new_weights_though_an_older_session_waits_for_a_place() -> None:
+    sampler, params = TorchSampler(tiny_model(), max_batch=1), SamplingParams(max_new_tokens=6)
+
+    async def main() -> list[Completion]:
+        async with sampler.session(seed=0) as older, sampler.session(seed=1) as younger:
+            first = asyncio.create_task(younger.sample([5, 6], params))
+            await _until_sampled(sampler, 2)
+            second = asyncio.create_task(older.sample([7, 8], params))
+            await asyncio.sleep(0)
+            await sampler.update_weights({}.items(), version=1)  # type: ignore[arg-type]
+            return await asyncio.wait_for(asyncio.gather(first, second), timeout=30)
+
+    assert [len(completion.token_ids) for completion in asyncio.run(main())] == [6, 6]
 
 
 def test_weights_of_another_shape_are_refused_and_not_broadcast() -> None:

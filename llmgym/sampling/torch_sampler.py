@@ -285,9 +285,9 @@ class TorchSampler:
 
     def _admit(self) -> list[_Request]:
         self._waiting.sort(key=lambda request: request.session.index)
-        joining: list[_Request] = []
-        while self._waiting and self._take_slot(self._waiting[0].session):
-            joining.append(self._waiting.pop(0))
+        # Not only the first ones: behind one that finds no slot there may be those that have one, after `_forget`.
+        joining = [request for request in self._waiting if self._take_slot(request.session)]
+        self._waiting = [request for request in self._waiting if request not in joining]
         return joining
 
     def _take_slot(self, session: TorchSession) -> bool:
