@@ -195,3 +195,14 @@ def test_sampling_settings_that_the_environment_decides_are_refused_and_not_igno
 
     with pytest.raises(ConfigError, match=rf"sampling\.{name} is .* env_kwargs"):
         collect("test-collect/Number-v0", says("x"), num_tasks=1, sampling=SamplingParams(**changes))
+
+
+def test_collecting_works_where_a_loop_is_running_as_in_a_notebook() -> None:
+    async def cell() -> list[llmgym.Trajectory]:
+        return collect("test-collect/Number-v0", says("x"), num_tasks=3, seed=2)
+
+    in_notebook = asyncio.run(cell())
+
+    assert [t.reward for t in in_notebook] == [
+        t.reward for t in collect("test-collect/Number-v0", says("x"), num_tasks=3, seed=2)
+    ]

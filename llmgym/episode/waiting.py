@@ -3,9 +3,10 @@
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -21,6 +22,16 @@ def resolved(value: T | Awaitable[T]) -> T:
         answer: T = asyncio.run_coroutine_threadsafe(_awaited(value), loop).result()
         return answer
     return value
+
+
+def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
+    """`asyncio.run`, also where a loop is running already, as in a notebook: then in a thread of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="llmgym-run") as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 async def _awaited(value: Awaitable[T]) -> T:

@@ -1,6 +1,5 @@
 """How good a policy is on tasks it has not learned from."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from typing import Any, cast
 
 from ..episode import Task, TokenEnv, Trajectory
 from ..episode.register import make_token_env
+from ..episode.waiting import run_to_end
 from ..errors import ConfigError, InfrastructureError
 from ..extras import require
 from ..rollout import Collector, groups_of, plan_groups
@@ -144,9 +144,7 @@ def evaluate(
         try:
             tasks = collector.tasks(split).first(num_tasks)
             sampling = SamplingParams(temperature=temperature)
-            return asyncio.run(
-                evaluate_sampler(collector, tasks, num_samples=num_samples, sampling=sampling, seed=seed)
-            )
+            return run_to_end(evaluate_sampler(collector, tasks, num_samples=num_samples, sampling=sampling, seed=seed))
         finally:
             collector.close()
     if not callable(policy):

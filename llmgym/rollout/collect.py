@@ -13,6 +13,7 @@ import numpy as np
 from ..episode import EnvResponse, Task, TaskSource, TokenEnv, Trajectory
 from ..episode.register import make_token_env
 from ..episode.token_env import noise_rng
+from ..episode.waiting import run_to_end
 from ..errors import ConfigError, EnvironmentFailure, InfrastructureError, SamplerError
 from ..sampling import FinishReason, Sampler, SamplingParams, Session
 
@@ -260,7 +261,7 @@ def collect(
     try:
         tasks = collector.tasks(split).first(num_tasks)
         plans = plan_groups(tasks, group_size=group_size, seed=(seed,))
-        return asyncio.run(collector.run(plans, sampling or SamplingParams()))
+        return run_to_end(collector.run(plans, sampling or SamplingParams()))
     finally:
         collector.close()
 

@@ -1,6 +1,5 @@
 """The training loop: collect, learn, hand the weights on, measure."""
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ..episode import Trajectory
+from ..episode.waiting import run_to_end
 from ..errors import ConfigError, OutputFolderError
 from ..evaluation import Evaluation, evaluate_sampler
 from ..learning import Agent, DataKind, Learner, load_with_tokenizer, save_policy, with_tokenizer
@@ -91,7 +91,7 @@ class Trainer:
         try:
             if self.config.cold_start is not None:
                 self._cold_start()
-            before, after = asyncio.run(self._train(folder))
+            before, after = run_to_end(self._train(folder))
             self._save_model(folder / "model")
         finally:
             self._log.close()
