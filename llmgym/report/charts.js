@@ -75,7 +75,7 @@ function axes(svg, width, height, spec) {
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("height", height);
   const yTicks = ticks(y0, y1, height > 200 ? 5 : 4), format = spec.format || shown;
-  const left = 12 + 6.2 * Math.max(...yTicks.map(value => format(value).length)), right = width - 10;
+  const left = 12 + 6.2 * Math.max(...yTicks.map(value => format(value).length)), right = width - 20;
   const top = 8, bottom = height - 34;
   const place = {
     left, right, top, bottom,
@@ -120,7 +120,20 @@ function extent(values) {
   return low <= high ? [low, high] : [0, 1];
 }
 
-/** Curves: `spec.series` holds {name, colour, x, y, low?, high?, dots?}; arrays are parallel, null is unknown. */
+const curveClass = series => `curve ${series.colour} ${series.isFaint ? "faint" : ""}`;
+
+/** A noisy series as it is, faint, and its running mean, where it has enough points to need one. */
+function withMean(series) {
+  if (series.y.length < 100) return [series];
+  const reach = Math.round(series.y.length / 60);
+  const y = series.y.map((_, index) => {
+    const near = series.y.slice(Math.max(0, index - reach), index + reach + 1).filter(isKnown);
+    return near.length ? near.reduce((sum, value) => sum + value, 0) / near.length : null;
+  });
+  return [{...series, isFaint: true}, {...series, name: `mean of ${2 * reach + 1} points`, y}];
+}
+
+/** Curves: `spec.series` holds {name, colour, x, y, low?, high?, dots?, isFaint?}; arrays are parallel, null is unknown. */
 function lineChart(place, spec) {
   const all = spec.series.flatMap(series => [...series.y, ...(series.low || []), ...(series.high || [])]);
   let [low, high] = spec.y || extent(all);
@@ -131,7 +144,7 @@ function lineChart(place, spec) {
   const x = extent(spec.series.flatMap(series => series.x)), format = spec.format || shown;
   const stops = [...new Set(spec.series.flatMap(series => series.x.filter(isKnown)))].sort((a, b) => a - b);
   const legend = spec.series.map(series => [series.name, () => {
-    return shape("line", {class: `curve ${series.colour}`, x1: 0, x2: 30, y1: 6, y2: 6});
+    return shape("line", {class: curveClass(series), x1: 0, x2: 30, y1: 6, y2: 6});
   }]);
   const last = spec.series.map(series => `${series.name}: ${format(series.y.findLast(isKnown))} at the end`);
   return frame(place, {...spec, legend, summary: last.join("; ")}, (svg, readout, width) => {
@@ -145,7 +158,7 @@ function lineChart(place, spec) {
         }
       }
       for (const run of unbroken(series, ["y"])) {
-        svg.append(shape("path", {class: `curve ${series.colour}`, d: path(run.map(point("y")))}));
+        svg.append(shape("path", {class: curveClass(series), d: path(run.map(point("y")))}));
         if (!series.dots && run.length > 1) continue;
         for (const [cx, cy] of run.map(point("y"))) {
           svg.append(shape("circle", {class: `dot ${series.colour} ${series.hollow ? "hollow" : ""}`, cx, cy, r: 3}));

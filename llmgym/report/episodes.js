@@ -25,11 +25,12 @@ function runsOf(segment) {
   return runs;
 }
 
-function plainText(episode, isPolicyOnly) {
+/** Text of all tokens, of the world's or of the policy's; each control token is a space. */
+function plainText(episode, writer = "all") {
   const parts = [];
   for (const segment of episode.segments) {
     for (const [start, stop, isPolicy] of runsOf(segment)) {
-      if (isPolicyOnly && !isPolicy) continue;
+      if (writer !== "all" && (writer === "policy") !== isPolicy) continue;
       for (let position = start; position < stop; position++) {
         const [text, isControl] = tokenText(segment, position);
         parts.push(isControl ? " " : text);
@@ -39,10 +40,19 @@ function plainText(episode, isPolicyOnly) {
   return parts.join("");
 }
 
+/** The end of the first prompt, and how the policy began. */
+function preview(episode) {
+  const [first] = episode.segments, [run] = first ? runsOf(first) : [];
+  const prompt = run ? plainText({segments: [{...first, ids: first.ids.slice(0, run[1]), borders: [run[1]]}]}, "world") : "";
+  const oneLine = text => visible(text.trim().replace(/\s+/g, " "));
+  const asked = oneLine(prompt), answered = oneLine(plainText(episode, "policy"));
+  return `${asked.length > 70 ? "… " + asked.slice(-70) : asked}  →  ${answered.slice(0, 120)}`;
+}
+
 /** What a search looks at; made once for each episode. */
 function searchText(episode) {
   if (episode.searched === undefined) {
-    const words = [plainText(episode, false), episode.task, `group ${episode.group}`];
+    const words = [plainText(episode), episode.task, `group ${episode.group}`];
     for (const turn of episode.turns) {
       if (turn.score) words.push(turn.score.reason, turn.score.extracted || "", turn.score.expected || "");
     }
@@ -93,7 +103,7 @@ function card(episode) {
     element("span", {}, `reward ${shown(episode.reward)}`),
     element("span", {class: "meta"}, `${turns} turn${turns === 1 ? "" : "s"}, ${numTokens} tokens, ${episode.stop.replace("_", " ")}`),
     element("span", {class: "meta"}, DATA.sources[episode.source].name),
-    element("span", {class: "preview"}, visible(plainText(episode, false).trim().replace(/\s+/g, " ")).slice(0, 160)));
+    element("span", {class: "preview"}, preview(episode)));
   const details = element("details", {class: "episode"}, summary);
   details.addEventListener("toggle", () => {
     if (details.open && details.children.length === 1) details.append(body(episode));

@@ -43,7 +43,7 @@ function drawTraining() {
     if (!columns[name]) continue;
     const y = name === "zero_variance_share" ? [0, 1] : undefined;
     const format = y ? asPercent : shown;
-    const series = [{name: title, colour: "c0", x: columns.num_samples, y: columns[name]}];
+    const series = withMean({name: "each step", colour: "c0", x: columns.num_samples, y: columns[name]});
     lineChart(place, {title, xName: SAMPLES, series, y, format});
   }
   return drawTimes(place, columns);
@@ -80,8 +80,8 @@ function fillMetrics() {
 function drawMetric() {
   const [phase, name] = byId("metric").value.split("/");
   const {columns, every} = DATA.metrics[phase];
-  const note = every > 1 ? `every ${every}th step` : "";
-  const series = [{name, colour: "c0", x: columns.step, y: columns[name], dots: columns.step.length < 20}];
+  const note = every > 1 ? `one step in ${every} is drawn` : "";
+  const series = withMean({name: "each step", colour: "c0", x: columns.step, y: columns[name], dots: columns.step.length < 20});
   byId("metric-chart").replaceChildren();
   lineChart(byId("metric-chart"), {title: `${name} (${phase})`, xName: "step", series, note, height: 260});
 }
