@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from llmgym.agents.grpo import GRPO, GRPOConfig
+from llmgym.agents.ppo import PPO
 from llmgym.agents.reinforce import Reinforce
 from llmgym.agents.rloo import RLOO
 from llmgym.agents.sft import SFT
@@ -45,6 +46,9 @@ def outputs_like(batch, logprob):
         GRPO(scale_by_std=False, kl_coef=0.1, epochs=2, clip_high=0.3),
         GRPO(aggregation=Aggregation.TRAJECTORY_MEAN),
         GRPO(aggregation=Aggregation.CONSTANT),
+        PPO(),
+        PPO(gamma=0.9, lam=0.95, dual_clip=3.0, value_clip=0.1, vf_coef=1.0, entropy_coef=0.01, epochs=2),
+        PPO(aggregation=Aggregation.TRAJECTORY_MEAN, minibatches=1),
         Reinforce(),
         Reinforce(scale_by_std=False, group_size=2),
         RLOO(),
@@ -57,7 +61,9 @@ def test_agent_keeps_all_promises(agent):
     assert check_agent(agent) is None
 
 
-@pytest.mark.parametrize(("name", "kind"), [("grpo", GRPO), ("reinforce", Reinforce), ("rloo", RLOO), ("sft", SFT)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("grpo", GRPO), ("ppo", PPO), ("reinforce", Reinforce), ("rloo", RLOO), ("sft", SFT)]
+)
 def test_agents_are_registered_by_name(name, kind):
     assert AGENTS.lookup(name) is kind
 

@@ -337,11 +337,7 @@ def test_pairs_are_never_split_and_their_losses_are_averaged():
     assert losses == pytest.approx([expected, expected], rel=1e-5)
 
 
-def test_learner_says_what_it_cannot_do_for_an_agent():
-    critic = GRPO()
-    critic.needs = frozenset({Need.VALUES})
-    with pytest.raises(ConfigError, match="no critic"):
-        Learner(tiny_model(), critic)
+def test_dividing_by_the_longest_trajectory_needs_its_length():
     with pytest.raises(ConfigError, match=r"learner\.max_actions is not set"):
         Learner(tiny_model(), GRPO(aggregation=Aggregation.CONSTANT))
 

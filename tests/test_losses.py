@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from llmgym.learning.losses import (
     clipped_policy_loss,
+    clipped_value_loss,
     is_clipped,
+    is_value_clipped,
     kl_k1,
     kl_k2,
     kl_k3,
@@ -88,11 +90,41 @@ def test_padding_that_is_not_a_number_gets_gradient_zero():
         clipped_policy_loss(new, old, advantages, mask, clip_low=0.2, clip_high=0.2, dual_clip=3.0),
         negative_log_likelihood(new, mask),
         kl_k3(new, old, mask),
+        clipped_value_loss(new, old, advantages, mask, clip=0.2),
     ]
     (gradient,) = torch.autograd.grad(sum(loss.sum() for loss in losses), new)
 
     assert gradient[0, 1:].tolist() == [0.0, 0.0]
     assert math.isfinite(gradient[0, 0])
+
+
+@given(tokens, st.one_of(st.floats(0.01, 2), st.just(math.inf)), st.integers(0, 3))
+def test_value_loss_equals_its_definition_whatever_the_padding(entries, clip, padding):
+    new, old, returns = columns_of(entries, padding)
+
+    loss = clipped_value_loss(new, old, returns, mask_of(len(entries), padding), clip=clip)
+
+    def by_definition(v, v_old, r):
+        clipped = min(max(v, v_old - clip), v_old + clip)
+        return 0.5 * max((v - r) ** 2, (clipped - r) ** 2)
+
+    expected = [by_definition(*entry) for entry in entries]
+    assert loss[0].tolist() == pytest.approx([*expected, *[0.0] * padding])
+
+
+def test_value_that_ran_past_its_clip_towards_the_return_gets_no_gradient_but_one_that_ran_away_does():
+    values, old = row([0.9, -0.9]).requires_grad_(), row([0.0, 0.0])
+
+    clipped_value_loss(values, old, row([1.0, 1.0]), mask_of(2), clip=0.5).sum().backward()
+
+    assert values.grad.tolist() == [[0.0, pytest.approx(-1.9)]]
+
+
+def test_value_clip_is_in_the_unit_of_the_returns():
+    values, old, mask = row([90.0, 0.9, 0.4], 1), row([0.0, 0.0, 0.0], 1), mask_of(3, 1)
+
+    assert is_value_clipped(values, old, mask, clip=0.5).tolist() == [[True, True, False, False]]
+    assert is_value_clipped(values, old, mask, clip=50.0).tolist() == [[True, False, False, False]]
 
 
 @given(st.lists(st.floats(0.05, 1), min_size=2, max_size=6), st.lists(st.floats(0.05, 1), min_size=6, max_size=6))

@@ -128,7 +128,7 @@ class Agent(Protocol):
     def loss(self, outputs: ModelOutputs, batch: ActionBatch) -> Mapping[str, Tensor]:
         """Named loss components, each (B, A) for unit TOKEN or (B,) otherwise; they are summed.
 
-        The component that follows the advantages is named "policy".
+        The component that follows the advantages is named "policy", the one that trains the critic "value".
         """
 
     def diagnostics(self, outputs: ModelOutputs, batch: ActionBatch) -> Mapping[str, Tensor]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,15 @@ from torch import Tensor, nn
 from ..episode import Trajectory
 from ..errors import CheckpointError, ConfigError, LearnerError
 from .action_batch import ActionBatch
-from .advantages import is_zero_variance_group
-from .agent import Agent, Aggregation, Group, Need
+from .agent import Agent, Aggregation, Group, ModelOutputs, Need
 from .aggregation import action_weights, weighted_loss
 from .agreement import compare_logprobs, require_agreement
+from .critic import CriticHead, explained_variance, hidden_size, rows_cut_from_outside, with_only_the_next_action
 from .loading import load_policy
-from .masking import masked_mean, masked_sum
 from .microbatches import plan_microbatches, split_minibatches, unsplittable_rows
 from .model import ModelWeights, Policy
 from .optimization import LearnerConfig, make_optimizer
+from .update_metrics import UpdateReport, describe_batch
 
 _MAX_NON_FINITE_STEPS = 3
 """Steps in a row with a gradient that is not finite, after which there is nothing to hope for."""
@@ -55,7 +54,11 @@ class Learner:
         if Need.REF_LOGPROBS in agent.needs:
             frozen = copy.deepcopy(self.policy.module).requires_grad_(False)
             self.reference = Policy(frozen, num_tokens=self.policy.num_tokens)
-        self.optimizer = make_optimizer(self.policy.module, self.config)
+        self.critic: CriticHead | None = None
+        """Estimates the return before each action, where the agent needs it."""
+        if Need.VALUES in agent.needs:
+            self.critic = CriticHead(hidden_size(self.policy)).to(self.policy.device)
+        self.optimizer = make_optimizer(self.policy.module, self.config, critic=self.critic)
         self.num_updates = 0
         """Calls of `update`."""
         self.last_advantages: dict[Trajectory, np.ndarray] = {}
@@ -82,7 +85,7 @@ class Learner:
             is_selected: the agent's `select` was called already.
 
         Returns:
-            Metrics by name, all finite unless the name begins with "loss" or is "grad_norm".
+            Metrics by name, all finite unless the name begins with "loss" or ends with "grad_norm".
 
         Raises:
             LearnerError: sampler and learner disagree at the first update, or gradients stay non-finite.
@@ -98,9 +101,10 @@ class Learner:
 
         batch = self._prepare(trajectories, [index for index, group in enumerate(selected) for _ in group])
         self.last_advantages = _advantages_of(trajectories, batch)
-        report = _Report()
+        report = UpdateReport()
         metrics = {"num_trajectories": float(len(trajectories)), "num_invalid": float(num_invalid)}
-        metrics |= _describe(batch, is_online=self.agent.rollout is not None)
+        metrics |= describe_batch(batch, is_online=self.agent.rollout is not None)
+        metrics |= self._judge_critic(batch)
         if batch.old_logprobs_BA is not None:
             report.agreement = self._compare_with_sampler(batch, batch.old_logprobs_BA)
 
@@ -121,6 +125,7 @@ class Learner:
         return {
             "model": self.policy.module.state_dict(),
             "reference": None if self.reference is None else self.reference.module.state_dict(),
+            "critic": None if self.critic is None else self.critic.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "num_updates": self.num_updates,
             "num_steps": self.num_steps,
@@ -139,6 +144,8 @@ class Learner:
         try:
             self.policy.module.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
+            if self.critic is not None:
+                self.critic.load_state_dict(state["critic"])
             if self.reference is not None:
                 self.reference.module.load_state_dict(state["reference"])
             self.num_updates, self.num_steps = state["num_updates"], state["num_steps"]
@@ -156,23 +163,70 @@ class Learner:
         batch = batch.replace(group_B=torch.tensor(group_of_row, dtype=torch.int64))
         rollout = self.agent.rollout
         is_on_policy = rollout is None or rollout.is_on_policy
-        if Need.OLD_LOGPROBS in self.agent.needs and not is_on_policy:
-            batch = batch.replace(old_logprobs_BA=self._logprobs(self.policy, trajectories, batch))
+        needs_old = Need.OLD_LOGPROBS in self.agent.needs and not is_on_policy
+        if needs_old or self.critic is not None:
+            old = self._evaluate(self.policy, trajectories, batch, critic=self._value_function())
+            if needs_old:
+                batch = batch.replace(old_logprobs_BA=old.logprobs_BA)
+            if self.critic is not None:
+                bootstrap_B = self._bootstrap_values(trajectories)
+                batch = batch.replace(values_BA=old.values_BA, bootstrap_value_B=bootstrap_B)
         if self.reference is not None:
-            batch = batch.replace(ref_logprobs_BA=self._logprobs(self.reference, trajectories, batch))
+            batch = batch.replace(ref_logprobs_BA=self._evaluate(self.reference, trajectories, batch).logprobs_BA)
         return self.agent.advantages(batch).to(self.policy.device)
 
     @torch.no_grad()
-    def _logprobs(self, policy: Policy, trajectories: Sequence[Trajectory], batch: ActionBatch) -> Tensor:
-        table_BA = torch.zeros(batch.mask_BA.shape)
+    def _evaluate(
+        self,
+        policy: Policy,
+        trajectories: Sequence[Trajectory],
+        batch: ActionBatch,
+        *,
+        critic: Callable[[Tensor], Tensor] | None = None,
+    ) -> ModelOutputs:
+        """Log-probabilities (and values, given a critic) of a whole batch, without gradient, on the CPU."""
+        logprobs_BA, values_BA = torch.zeros(batch.mask_BA.shape), torch.zeros(batch.mask_BA.shape)
         units = unsplittable_rows(batch, self.agent.unit)
         for rows in plan_microbatches(trajectories, units, microbatch_tokens=self.config.microbatch_tokens):
-            outputs = policy.action_outputs([trajectories[row] for row in rows], temperature=self.temperature)
-            table_BA[rows, : outputs.logprobs_BA.shape[1]] = outputs.logprobs_BA.to(table_BA)
-        return table_BA
+            part = [trajectories[row] for row in rows]
+            outputs = policy.action_outputs(part, temperature=self.temperature, critic=critic)
+            width = outputs.logprobs_BA.shape[1]
+            logprobs_BA[rows, :width] = outputs.logprobs_BA.to(logprobs_BA)
+            if outputs.values_BA is not None:
+                values_BA[rows, :width] = outputs.values_BA.to(values_BA)
+        return ModelOutputs(logprobs_BA, values_BA=None if critic is None else values_BA)
+
+    def _value_function(self) -> Callable[[Tensor], Tensor] | None:
+        """Values of hidden states; while the critic warms up, no gradient goes on to the policy."""
+        if self.critic is None:
+            return None
+        return partial(self.critic, stop_gradient=self.config.critic.stop_gradient or self._is_warming_up)
+
+    @property
+    def _is_warming_up(self) -> bool:
+        return self.critic is not None and self.num_updates < self.config.critic.warmup_updates
+
+    def _bootstrap_values(self, trajectories: Sequence[Trajectory]) -> Tensor:
+        """The value after the last action, float32[B]: the critic's where something is still to be expected, else 0."""
+        bootstrap_B = torch.zeros(len(trajectories))
+        rows = rows_cut_from_outside(trajectories)
+        if rows:
+            next_actions = [with_only_the_next_action(trajectories[row]) for row in rows]
+            table = ActionBatch.from_trajectories(next_actions)
+            values = self._evaluate(self.policy, next_actions, table, critic=self._value_function()).values_BA
+            assert values is not None
+            bootstrap_B[rows] = values[:, 0]
+        return bootstrap_B
+
+    def _judge_critic(self, batch: ActionBatch) -> dict[str, float]:
+        """How well the critic knew what came, before it learns from it."""
+        if batch.values_BA is None or batch.returns_BA is None:
+            return {}
+        explained = explained_variance(batch.values_BA, batch.returns_BA, batch.mask_BA)
+        return {} if explained is None else {"explained_variance": explained}
 
     def _step(
-        self, all_trajectories: Sequence[Trajectory], batch: ActionBatch, units: list[list[int]], report: _Report
+        self, all_trajectories: Sequence[Trajectory], batch: ActionBatch, units: list[list[int]], report: UpdateReport
     ) -> None:
         """One optimizer step on the rows of `units`."""
         rows = [row for unit in units for row in unit]
@@ -189,11 +243,12 @@ class Learner:
                 [trajectories[row] for row in micro],
                 temperature=self.temperature,
                 with_entropy=Need.ENTROPY in self.agent.needs,
+                critic=self._value_function(),
             )
             width = part.mask_BA.shape[1]
             components = {
                 name: weighted_loss(loss, weights_BA[micro, :width])
-                for name, loss in self.agent.loss(outputs, part).items()
+                for name, loss in self._losses(outputs, part).items()
             }
             total = torch.stack(list(components.values())).sum()
             if total.requires_grad:
@@ -209,14 +264,25 @@ class Learner:
             report.agreement = self._compare_with_sampler(batch, learner_BA)
         self._apply_gradient(report)
 
-    def _apply_gradient(self, report: _Report) -> None:
+    def _losses(self, outputs: ModelOutputs, batch: ActionBatch) -> Mapping[str, Tensor]:
+        """The agent's components; while the critic warms up, only that which trains it."""
+        components = self.agent.loss(outputs, batch)
+        if not self._is_warming_up:
+            return components
+        if "value" not in components:
+            raise ConfigError(
+                f"{type(self.agent).__name__} has the loss components {', '.join(components)}, but a critic warms up "
+                'on the one named "value". Name the value loss so, or set learner.critic.warmup_updates=0.'
+            )
+        return {"value": components["value"]}
+
+    def _apply_gradient(self, report: UpdateReport) -> None:
         """Clip and step, unless there is nothing to learn from or the gradient is not finite."""
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        grad_norm = float(nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm))
         learning_rate = self.config.learning_rate_at(self.num_steps)
         self.num_steps += 1
-        report.add_step(grad_norm=grad_norm, learning_rate=learning_rate)
-        if not math.isfinite(grad_norm):
+        norms = self._clip_gradients()
+        report.add_step({**norms, "learning_rate": learning_rate})
+        if not all(math.isfinite(norm) for norm in norms.values()):
             self._num_non_finite_steps += 1
             report.num_non_finite += 1
             if self._num_non_finite_steps >= _MAX_NON_FINITE_STEPS:
@@ -227,12 +293,28 @@ class Learner:
                 )
         else:
             self._num_non_finite_steps = 0
-            if grad_norm > 0:
+            if any(norm > 0 for norm in norms.values()):
                 for group in self.optimizer.param_groups:
-                    group["lr"] = learning_rate
+                    group["lr"] = learning_rate * group["lr_scale"]
                 self.optimizer.step()
                 report.num_taken += 1
         self.optimizer.zero_grad(set_to_none=True)
+
+    def _clip_gradients(self) -> dict[str, float]:
+        """Norms before clipping, of policy and critic for themselves: a new critic's large error slows no policy.
+
+        Where all gradients of one are zero, they are taken away, or momentum would move its weights.
+        """
+        parts = {"grad_norm": list(self.policy.module.parameters())}
+        if self.critic is not None:
+            parts["critic_grad_norm"] = list(self.critic.parameters())
+        norms = {}
+        for name, parameters in parts.items():
+            norms[name] = float(nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm))
+            if norms[name] == 0:
+                for parameter in parameters:
+                    parameter.grad = None
+        return norms
 
     def _compare_with_sampler(self, batch: ActionBatch, learner_BA: Tensor) -> dict[str, float]:
         """Metrics of agreement; at the very first update, disagreement is an error."""
@@ -263,63 +345,12 @@ def _advantages_of(trajectories: Sequence[Trajectory], batch: ActionBatch) -> di
     return {trajectory: row[: trajectory.num_actions] for trajectory, row in zip(trajectories, rows, strict=True)}
 
 
-@dataclass
-class _Report:
-    """What the optimizer steps of one update add up to."""
-
-    agreement: dict[str, float] = field(default_factory=dict)
-    step_sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    token_sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    num_tokens: int = 0
-    num_steps: int = 0
-    num_taken: int = 0
-    num_non_finite: int = 0
-
-    def add_losses(self, losses: dict[str, Tensor]) -> None:
-        for name, loss in losses.items():
-            self.step_sums[name] += float(loss)
-
-    def add_token_sums(self, tables: Any, mask_BA: Tensor) -> None:
-        for name, table_BA in tables.items():
-            self.token_sums[name] += float(masked_sum(table_BA, mask_BA))
-
-    def add_step(self, *, grad_norm: float, learning_rate: float) -> None:
-        self.num_steps += 1
-        self.step_sums["grad_norm"] += grad_norm
-        self.step_sums["learning_rate"] += learning_rate
-
-    def means(self) -> dict[str, float]:
-        """Losses by step, diagnostics by token."""
-        return {
-            **{name: value / self.num_steps for name, value in self.step_sums.items()},
-            **{name: value / self.num_tokens for name, value in self.token_sums.items()},
-            "num_optimizer_steps": float(self.num_taken),
-            "num_steps_without_gradient": float(self.num_steps - self.num_taken - self.num_non_finite),
-            "num_non_finite_steps": float(self.num_non_finite),
-        }
-
-
-def _describe(batch: ActionBatch, *, is_online: bool) -> dict[str, float]:
-    """Metrics of the data alone. The entropy is estimated from sampling log-probabilities, for nothing."""
-    metrics = {"num_action_tokens": float(batch.num_tokens)}
-    if is_online and len(batch.reward_B):
-        is_degenerate_P = is_zero_variance_group(batch.reward_B, batch.group_B)
-        metrics["zero_variance_share"] = float(is_degenerate_P.double().mean())
-    if batch.sampling_logprobs_BA is not None:
-        metrics["entropy"] = float(masked_mean(-batch.sampling_logprobs_BA, batch.mask_BA))
-    return metrics
-
-
 def require_feasible(agent: Agent, config: LearnerConfig) -> None:
     """Refuse an agent that needs what a learner with these settings does not have.
 
     Raises:
         ConfigError: it does.
     """
-    if Need.VALUES in agent.needs:
-        raise ConfigError(
-            "The agent needs values, but this learner has no critic. Use an agent with a group baseline, such as grpo."
-        )
     if agent.aggregation is Aggregation.CONSTANT and config.max_actions is None:
         raise ConfigError(
             "The agent divides its loss by the length of the longest allowed trajectory, but learner.max_actions is "

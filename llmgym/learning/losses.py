@@ -83,6 +83,35 @@ def is_clipped(
     return mask_BA & (is_high_BA | is_low_BA)
 
 
+def clipped_value_loss(
+    values_BA: Tensor, old_values_BA: Tensor, returns_BA: Tensor, mask_BA: Tensor, *, clip: float
+) -> Tensor:
+    """Half the squared error of the critic, pessimistic about values that moved far in one update.
+
+        V_clip = V_old + clip(V - V_old, -clip, clip)
+        L_t    = 1/2 * max((V - R)^2, (V_clip - R)^2)
+
+    Args:
+        values_BA: the critic's estimates, with gradient, shape (B, A).
+        old_values_BA: its estimates before the update, shape (B, A).
+        returns_BA: what they should have been, shape (B, A).
+        mask_BA: True where the token is real, shape (B, A).
+        clip: above 0, in the unit of the returns (not a ratio); infinity for the plain squared error.
+
+    Source:
+        Huang et al. 2022, "The 37 implementation details of proximal policy optimization".
+    """
+    clipped_BA = old_values_BA + (values_BA - old_values_BA).clamp(-clip, clip)
+    error_BA = torch.where(mask_BA, values_BA - returns_BA, 0.0)
+    clipped_error_BA = torch.where(mask_BA, clipped_BA - returns_BA, 0.0)
+    return torch.maximum(error_BA**2, clipped_error_BA**2) / 2
+
+
+def is_value_clipped(values_BA: Tensor, old_values_BA: Tensor, mask_BA: Tensor, *, clip: float) -> Tensor:
+    """True where the critic's estimate moved by more than `clip`, shape (B, A)."""
+    return mask_BA & ((values_BA - old_values_BA).abs() > clip)
+
+
 def kl_k1(logprobs_BA: Tensor, ref_logprobs_BA: Tensor, mask_BA: Tensor) -> Tensor:
     """log p - log q: unbiased for KL(p || q) over tokens sampled from p, of either sign.
 

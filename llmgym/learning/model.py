@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,14 +46,20 @@ class Policy:
         return self._base is not None
 
     def action_outputs(
-        self, trajectories: Sequence[Trajectory], *, temperature: float, with_entropy: bool = False
+        self,
+        trajectories: Sequence[Trajectory],
+        *,
+        temperature: float,
+        with_entropy: bool = False,
+        critic: Callable[[Tensor], Tensor] | None = None,
     ) -> ModelOutputs:
-        """Log-probabilities, and entropies if asked for, of all action tokens; differentiable.
+        """Log-probabilities, and entropies and values if asked for, of all action tokens; differentiable.
 
         Args:
             trajectories: the B rows.
             temperature: that the tokens were sampled at; logits are divided by it.
             with_entropy: compute the entropy of the distribution before each action too.
+            critic: makes values, shape (N,), of the hidden states before the actions, shape (N, hidden size).
 
         Returns:
             (B, A) tables in float32 or better, zero on padding; A is the most actions of a row.
@@ -65,19 +71,29 @@ class Policy:
         shape = (len(trajectories), max((trajectory.num_actions for trajectory in trajectories), default=0))
         if layout is None:
             empty = torch.zeros(shape, device=self.device)
-            return ModelOutputs(empty, empty.clone() if with_entropy else None)
+            return ModelOutputs(
+                empty, empty.clone() if with_entropy else None, empty.clone() if critic is not None else None
+            )
         tensors = [torch.from_numpy(array).to(self.device) for array in layout]
         input_ids, lengths, segments, positions, targets, rows, columns = tensors
-        states = self._states(input_ids, lengths)[segments, positions]
+        states, hidden = self._states(input_ids, lengths, with_hidden=critic is not None)
+        states = states[segments, positions]
         logprobs, entropies = self._token_statistics(states, targets, temperature, with_entropy)
 
         def table(values: Tensor) -> Tensor:
             return values.new_zeros(shape).index_put((rows, columns), values)
 
-        return ModelOutputs(table(logprobs), table(entropies) if with_entropy else None)
+        return ModelOutputs(
+            table(logprobs),
+            table(entropies) if with_entropy else None,
+            table(critic(hidden[segments, positions])) if critic is not None and hidden is not None else None,
+        )
 
-    def _states(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
-        """What the head works on at each position: hidden states, or the logits themselves, shape (S, T, _)."""
+    def _states(self, input_ids: Tensor, lengths: Tensor, *, with_hidden: bool) -> tuple[Tensor, Tensor | None]:
+        """What the head works on at each position, and hidden states if asked for, both (S, T, _).
+
+        The head works on the hidden states, or the first are the logits themselves.
+        """
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None, :]
         is_real_ST = positions < lengths[:, None]
         inputs = {
@@ -87,10 +103,10 @@ class Policy:
             "use_cache": False,
         }
         if self._base is None:
-            logits: Tensor = self.module(**inputs).logits
-            return logits
+            outputs = self.module(**inputs, **({"output_hidden_states": True} if with_hidden else {}))
+            return outputs.logits, outputs.hidden_states[-1] if with_hidden else None
         hidden: Tensor = self._base(**inputs).last_hidden_state
-        return hidden
+        return hidden, hidden
 
     def _token_statistics(
         self, states: Tensor, targets: Tensor, temperature: float, with_entropy: bool

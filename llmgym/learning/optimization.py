@@ -1,13 +1,14 @@
 """Settings of the learner, its learning-rate schedule and its optimizer."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import nn
 
 from ..errors import ConfigError
+from .critic import CriticConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class LearnerConfig:
     max_sampling_gap: float = 0.05
     """At the first update: largest mean gap, in nats a token, between the log-probabilities of sampler and learner.
     Rounding stays far below; `inf` switches the check off."""
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    """Of agents that need values."""
     seed: int = 0
     """Of the order of minibatches."""
 
@@ -74,15 +77,21 @@ class LearnerConfig:
         return self.learning_rate * (self.final_lr_share + (1 - self.final_lr_share) * falling)
 
 
-def make_optimizer(module: nn.Module, config: LearnerConfig) -> torch.optim.AdamW:
-    """AdamW over all parameters that require a gradient."""
+def make_optimizer(module: nn.Module, config: LearnerConfig, *, critic: nn.Module | None = None) -> torch.optim.AdamW:
+    """AdamW over all parameters that require a gradient.
+
+    Each group's "lr_scale" is its learning rate as a multiple of the policy's.
+    """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in parameters if parameter.dim() >= 2]
     others = [parameter for parameter in parameters if parameter.dim() < 2]
     groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": config.weight_decay, "lr_scale": 1.0},
+        {"params": others, "weight_decay": 0.0, "lr_scale": 1.0},
     ]
+    if critic is not None:
+        lr_scale = config.critic.learning_rate / config.learning_rate
+        groups.append({"params": list(critic.parameters()), "weight_decay": 0.0, "lr_scale": lr_scale})
     return torch.optim.AdamW(
         [group for group in groups if group["params"]], lr=config.learning_rate, betas=config.betas
     )
