@@ -27,17 +27,19 @@ class SlotCache:
         self._capacity = 0
         self._is_prefix = False
         self._rows, self._positions, self._length = torch.empty(0), torch.empty(0), 0
+        self._kept: Tensor | None = None
 
-    def begin(self, rows: Tensor, positions: Tensor, length: int) -> None:
+    def begin(self, rows: Tensor, positions: Tensor, length: int, *, kept: Tensor | None = None) -> None:
         """Announce a forward pass.
 
         Args:
             rows: slot of each batch row, int64[n], increasing.
             positions: where each new token is written, int64[n, q].
             length: positions that the pass attends to.
+            kept: the batch rows that are written; the others are computed for nothing. None: all.
         """
-        self._rows, self._positions, self._length = rows[:, None], positions, length
         self._is_prefix = int(rows[-1]) + 1 == len(rows)
+        self._rows, self._positions, self._length, self._kept = rows[:, None], positions, length, kept
         if length > self._capacity:
             self._grow(length)
 
@@ -48,8 +50,13 @@ class SlotCache:
             shape = (self.num_slots, keys.shape[1], self._capacity)
             stored_keys = self._keys[layer] = keys.new_zeros(*shape, keys.shape[3])
             stored_values = self._values[layer] = values.new_zeros(*shape, values.shape[3])
-        stored_keys[self._rows, :, self._positions] = keys.transpose(1, 2)
-        stored_values[self._rows, :, self._positions] = values.transpose(1, 2)
+        if self._kept is None:
+            stored_keys[self._rows, :, self._positions] = keys.transpose(1, 2)
+            stored_values[self._rows, :, self._positions] = values.transpose(1, 2)
+        else:
+            place = (self._rows[self._kept], slice(None), self._positions[self._kept])
+            stored_keys[place] = keys[self._kept].transpose(1, 2)
+            stored_values[place] = values[self._kept].transpose(1, 2)
         rows = slice(len(self._rows)) if self._is_prefix else self._rows[:, 0]
         return stored_keys[rows, :, : self._length], stored_values[rows, :, : self._length]
 
@@ -121,13 +128,22 @@ class SlotModel:
             float32, shape (n, V).
         """
         device = self._model.device
+        kept = torch.tensor(slots, device=device)
+        if max(map(len, new_ids)) == 1 and len(slots) < slots[-1] + 1 <= 2 * len(slots):
+            # Decoding the idle slots in between for nothing is cheaper than copying the others together.
+            held = dict(zip(slots, zip(num_held, new_ids, strict=True), strict=True))
+            rows = range(slots[-1] + 1)
+            num_held, new_ids = zip(*(held.get(slot, (0, [0])) for slot in rows), strict=True)
+            is_filled = True
+        else:
+            rows, is_filled = slots, False
         sizes = torch.tensor([len(ids) for ids in new_ids], device=device)
         longest = max(map(len, new_ids))
         starts = torch.tensor(num_held, device=device)
         positions = starts[:, None] + torch.arange(longest, device=device)
         length = int(positions.max()) + 1
         ids = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in new_ids], device=device)
-        self._cache.begin(torch.tensor(slots, device=device), positions, length)
+        self._cache.begin(torch.tensor(rows, device=device), positions, length, kept=kept if is_filled else None)
         is_visible = torch.arange(length, device=device) <= positions[:, None, :, None]
         inputs = {
             "input_ids": ids,
@@ -137,7 +153,8 @@ class SlotModel:
             "past_key_values": self._cache,
             "use_cache": True,
         }
-        last = (torch.arange(len(new_ids), device=device), sizes - 1)
+        wanted = kept if is_filled else torch.arange(len(new_ids), device=device)
+        last = (wanted, sizes[wanted] - 1)
         if self._base is None:
             logits: Tensor = self._model(**inputs).logits[last]
         else:

@@ -18,6 +18,10 @@ from .sampler import Completion, FinishReason, KeptTokens, WeightSource
 from .slot_cache import SlotModel
 
 _UNIFORMS_AT_ONCE = 64
+_SHARE_THAT_JOINS = 8
+"""Rows join when there are one for every so many that run, ..."""
+_MAX_STEPS_WAITED = 16
+"""... or after so many steps in which one could have joined."""
 
 
 @dataclass(eq=False)
@@ -114,6 +118,7 @@ class TorchSampler:
         """All requests without an answer: waiting, running, or in the middle of a step."""
         self._waiting: list[_Request] = []
         self._running: list[_Request] = []
+        self._steps_waited = 0
         self._num_sessions = 0
         self._engine: asyncio.Task[None] | None = None
         self._is_paused = self._is_closed = False
@@ -284,25 +289,33 @@ class TorchSampler:
             self._decode()
 
     def _admit(self) -> list[_Request]:
+        """The requests that join now, each with a slot: its own, a free one, or that of an idle session.
+
+        A forward pass for a single row costs nearly as much as one for many, so rows join a few at a time.
+        """
+        slots = [slot for slot, holder in enumerate(self._holders) if holder is None]
+        slots += [slot for slot, holder in enumerate(self._holders) if holder is not None and not holder.is_sampling]
+        num_placed = sum(request.session.slot is not None for request in self._waiting)
+        num_ready = num_placed + min(len(self._waiting) - num_placed, len(slots))
+        self._steps_waited = self._steps_waited + 1 if num_ready else 0
+        if num_ready < max(1, len(self._running) // _SHARE_THAT_JOINS) and self._steps_waited <= _MAX_STEPS_WAITED:
+            return []
+        self._steps_waited = 0
         self._waiting.sort(key=lambda request: request.session.index)
-        # Not only the first ones: behind one that finds no slot there may be those that have one, after `_forget`.
-        joining = [request for request in self._waiting if self._take_slot(request.session)]
-        self._waiting = [request for request in self._waiting if request not in joining]
+        joining = []
+        for request in self._waiting:
+            if request.session.slot is None and slots:
+                self._place(request.session, slots.pop(0))
+            if request.session.slot is not None:
+                joining.append(request)
+        self._waiting = [request for request in self._waiting if request.session.slot is None]
         return joining
 
-    def _take_slot(self, session: TorchSession) -> bool:
-        """Give the session a slot: its own, a free one, or that of an idle session."""
-        if session.slot is not None:
-            return True
-        idle = (slot for slot, holder in enumerate(self._holders) if holder is not None and not holder.is_sampling)
-        slot = self._holders.index(None) if None in self._holders else next(idle, None)
-        if slot is None:
-            return False
+    def _place(self, session: TorchSession, slot: int) -> None:
         evicted = self._holders[slot]
         if evicted is not None:
             evicted.slot = None
         self._holders[slot], session.slot, session.held_ids = session, slot, []
-        return True
 
     def _prefill(self, joining: list[_Request]) -> None:
         """Compute what the slots do not hold yet; equal first prompts are computed once."""
