@@ -132,11 +132,11 @@ class SlotModel:
         if max(map(len, new_ids)) == 1 and len(slots) < slots[-1] + 1 <= 2 * len(slots):
             # Decoding the idle slots in between for nothing is cheaper than copying the others together.
             held = dict(zip(slots, zip(num_held, new_ids, strict=True), strict=True))
-            rows = range(slots[-1] + 1)
+            rows: Sequence[int] = range(slots[-1] + 1)
             num_held, new_ids = zip(*(held.get(slot, (0, [0])) for slot in rows), strict=True)
-            is_filled = True
         else:
-            rows, is_filled = slots, False
+            rows = slots
+        is_filled = len(rows) > len(slots)
         sizes = torch.tensor([len(ids) for ids in new_ids], device=device)
         longest = max(map(len, new_ids))
         starts = torch.tensor(num_held, device=device)
