@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from support.complaints import assert_says, complaint
 
 import llmgym
 from llmgym.cli import main
@@ -12,7 +13,6 @@ from llmgym.errors import (
     CheckError,
     ConfigError,
     InvalidAction,
-    LLMGymError,
     MissingExtraError,
     OutputFolderError,
     UnknownAgentError,
@@ -20,19 +20,6 @@ from llmgym.errors import (
 )
 
 COPY = "llmgym/Copy-v0"
-
-
-def complaint(error, builtin, call):
-    """The message of the error that `call` raises, which is llmgym's own and the builtin that a caller expects."""
-    with pytest.raises(error) as caught:
-        call()
-    assert isinstance(caught.value, LLMGymError)
-    assert isinstance(caught.value, builtin)
-    return str(caught.value)
-
-
-def assert_says(message, *words):
-    assert [word for word in words if word not in message] == [], message
 
 
 # -- runs ------------------------------------------------------------------------------------------------------

@@ -1,12 +1,12 @@
 """The torch sampler runs a model exactly, in whatever architecture, or refuses it."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from support.sampling import logprobs_by_definition, sample_all
 
 from llmgym.errors import ConfigError, SamplerError
 from llmgym.sampling import Completion, SamplingParams
@@ -35,24 +35,6 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 def model_of(kind: str, settings: dict[str, Any]) -> Any:
     torch.manual_seed(0)
     return getattr(transformers, f"{kind}ForCausalLM")(getattr(transformers, f"{kind}Config")(**settings)).eval()
-
-
-def logprobs_by_definition(model: Any, prompt: Sequence[int], ids: Sequence[int]) -> Any:
-    """One forward pass over the whole sequence, without any cache."""
-    with torch.no_grad():
-        logits = model(torch.tensor([[*prompt, *ids]]), use_cache=False).logits[0, len(prompt) - 1 : -1]
-    return logits.log_softmax(-1).gather(-1, torch.tensor(ids)[:, None])[:, 0].numpy()
-
-
-def sample_all(sampler: TorchSampler, prompts: Sequence[Sequence[int]], params: SamplingParams) -> list[Completion]:
-    async def one(index: int, prompt: Sequence[int]) -> Completion:
-        async with sampler.session(seed=index) as session:
-            return await session.sample(prompt, params)
-
-    async def everything() -> list[Completion]:
-        return await asyncio.gather(*(one(index, prompt) for index, prompt in enumerate(prompts)))
-
-    return asyncio.run(everything())
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -1,11 +1,11 @@
 """The torch sampler: tokens and log-probabilities are the model's own, whatever runs beside them."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
+from support.sampling import logprobs_by_definition, sample_all
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from llmgym.errors import ConfigError, SamplerError
@@ -19,24 +19,6 @@ def tiny_model(seed: int = 0, **changes: Any) -> LlamaForCausalLM:
     torch.manual_seed(seed)
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.4}
     return LlamaForCausalLM(LlamaConfig(**SIZES, **heads, **changes)).eval()
-
-
-def logprobs_by_definition(model: Any, prompt: Sequence[int], ids: Sequence[int], temperature: float = 1.0) -> Any:
-    """One forward pass over the whole sequence, without any cache."""
-    with torch.no_grad():
-        logits = model(torch.tensor([[*prompt, *ids]])).logits[0, len(prompt) - 1 : -1] / temperature
-    return logits.log_softmax(-1).gather(-1, torch.tensor(ids)[:, None])[:, 0].numpy()
-
-
-def sample_all(sampler: TorchSampler, prompts: Sequence[Sequence[int]], params: SamplingParams) -> list[Completion]:
-    async def one(index: int, prompt: Sequence[int]) -> Completion:
-        async with sampler.session(seed=index) as session:
-            return await session.sample(prompt, params)
-
-    async def everything() -> list[Completion]:
-        return await asyncio.gather(*(one(index, prompt) for index, prompt in enumerate(prompts)))
-
-    return asyncio.run(everything())
 
 
 PROMPTS = [[5, 6, 7], [8], [5, 6, 7], [9, 10, 11, 12, 13, 14, 15], [5, 6], [5, 6, 7]]
@@ -235,7 +217,7 @@ def test_kept_tokens_are_reported_with_logprobs_of_what_is_left() -> None:
     for token, logprob, kept in zip(
         completion.token_ids, completion.logprobs, completion.kept_tokens.rows(), strict=True
     ):
-        logits = model(torch.tensor([ids])).logits[0, -1]
+        logits = model(torch.tensor([ids])).logits[0, -1].detach()
         assert set(kept.tolist()) == set(logits.topk(3).indices.tolist())
         assert logprob == pytest.approx(float(logits[token] - logits.topk(3).values.logsumexp(-1)), abs=1e-5)
         ids.append(token)
