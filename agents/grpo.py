@@ -1,7 +1,8 @@
 """GRPO: rewards relative to the group's mean, clipped policy gradient.
 
 Source: Shao et al. 2024, arXiv:2402.03300. The defaults depart from the paper in two ways that later work found
-better: the loss is a mean over tokens, not over trajectories (arXiv:2503.14476), and there is no KL penalty.
+better: the loss is a mean over tokens, not over trajectories (arXiv:2503.14476), and there is no KL penalty. That of
+the paper is the learner's option `kl = {coef = 0.04, estimator = "k3", placement = "loss"}`.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from torch import Tensor
 from llmgym.errors import ConfigError
 from llmgym.learning import ActionBatch, Aggregation, BaseAgent, ModelOutputs, Need, RolloutSpec
 from llmgym.learning.advantages import group_advantages
-from llmgym.learning.losses import clipped_policy_loss, is_clipped, kl_k3
+from llmgym.learning.losses import clipped_policy_loss, is_clipped
 from llmgym.learning.masking import spread
 from llmgym.sampling import SamplingParams
 from llmgym.settings import one_config
@@ -33,8 +34,6 @@ class GRPOConfig:
     """Divide advantages by the standard deviation of the group's rewards."""
     aggregation: Aggregation = Aggregation.TOKEN_MEAN
     """How token losses become one number."""
-    kl_coef: float = 0.0
-    """Weight of the k3 estimate of KL(policy || reference) in the loss; above 0 keeps a reference model."""
     epochs: int = 1
     """Passes over a batch."""
     minibatches: int = 1
@@ -53,8 +52,6 @@ class GRPOConfig:
                 f"clip_low is {self.clip_low} and clip_high {self.clip_high}, but the ratio is kept within "
                 "[1 - clip_low, 1 + clip_high]. Use clip_low from 0 to 1 and clip_high of at least 0."
             )
-        if self.kl_coef < 0:
-            raise ConfigError(f"kl_coef is {self.kl_coef}. Use 0 for no KL penalty, or a positive weight.")
         if self.temperature <= 0:
             raise ConfigError(f"temperature is {self.temperature}, but a group of greedy samples is one sample.")
 
@@ -78,7 +75,7 @@ class GRPO(BaseAgent):
             epochs=self.config.epochs,
             minibatches=self.config.minibatches,
         )
-        self.needs = frozenset({Need.OLD_LOGPROBS} | ({Need.REF_LOGPROBS} if self.config.kl_coef > 0 else set()))
+        self.needs = frozenset({Need.OLD_LOGPROBS})
 
     def advantages(self, batch: ActionBatch) -> ActionBatch:
         advantage_B = group_advantages(batch.reward_B, batch.group_B, scale_by_std=self.config.scale_by_std)
@@ -94,10 +91,7 @@ class GRPO(BaseAgent):
             clip_high=self.config.clip_high,
             dual_clip=None,
         )
-        if self.config.kl_coef == 0:
-            return {"policy": policy_BA}
-        kl_BA = kl_k3(outputs.logprobs_BA, batch.required("ref_logprobs_BA"), batch.mask_BA)
-        return {"policy": policy_BA, "kl": self.config.kl_coef * kl_BA}
+        return {"policy": policy_BA}
 
     def diagnostics(self, outputs: ModelOutputs, batch: ActionBatch) -> Mapping[str, Tensor]:
         clipped_BA = is_clipped(

@@ -11,7 +11,7 @@ from llmgym.agents.sft import SFT
 
 from llmgym.episode import Segment, StopReason, Trajectory
 from llmgym.errors import ConfigError
-from llmgym.learning import ActionBatch, Aggregation, Learner, LearnerConfig, ModelOutputs, Need, check_agent
+from llmgym.learning import ActionBatch, Aggregation, Learner, LearnerConfig, ModelOutputs, check_agent
 from llmgym.learning.aggregation import action_weights, weighted_loss
 from llmgym.registry import AGENTS
 
@@ -43,7 +43,7 @@ def outputs_like(batch, logprob):
     "agent",
     [
         GRPO(),
-        GRPO(scale_by_std=False, kl_coef=0.1, epochs=2, clip_high=0.3),
+        GRPO(scale_by_std=False, epochs=2, clip_high=0.3),
         GRPO(aggregation=Aggregation.TRAJECTORY_MEAN),
         GRPO(aggregation=Aggregation.CONSTANT),
         PPO(),
@@ -80,7 +80,7 @@ def test_misspelt_setting_is_an_error_that_names_the_nearest():
         GRPO(group_sise=4)
 
 
-@pytest.mark.parametrize("wrong", [{"group_size": 1}, {"clip_low": 1.5}, {"kl_coef": -1.0}, {"temperature": 0.0}])
+@pytest.mark.parametrize("wrong", [{"group_size": 1}, {"clip_low": 1.5}, {"temperature": 0.0}])
 def test_setting_out_of_range_is_an_error(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         GRPO(**wrong)
@@ -101,11 +101,6 @@ def test_grpo_compares_a_trajectory_with_its_own_group_only():
     assert advantages.tolist() == [0.5, -0.5, 0.5, -0.5]
 
 
-def test_grpo_keeps_a_reference_model_only_for_a_kl_penalty():
-    assert Need.REF_LOGPROBS not in GRPO().needs
-    assert Need.REF_LOGPROBS in GRPO(kl_coef=0.1).needs
-
-
 def test_grpo_reports_the_share_of_clipped_tokens():
     agent = GRPO(scale_by_std=False)
     batch = agent.advantages(batch_of([1.0, 0.0]))
@@ -115,15 +110,6 @@ def test_grpo_reports_the_share_of_clipped_tokens():
 
     # All ratios are exp(0.5); only where the advantage is positive does the upper bound matter.
     assert clipped.tolist() == [[1.0, 1.0], [0.0, 0.0]]
-
-
-def test_kl_penalty_of_grpo_is_its_coefficient_times_k3():
-    agent = GRPO(kl_coef=0.5)
-    batch = agent.advantages(batch_of([1.0, 0.0])).replace(ref_logprobs_BA=torch.full((2, 2), -2.0))
-
-    kl = agent.loss(outputs_like(batch, -1.0), batch)["kl"]
-
-    assert kl[0, 0].item() == pytest.approx(0.5 * (math.exp(-1) + 1 - 1))
 
 
 def test_sft_loss_is_the_negative_log_likelihood():

@@ -320,7 +320,7 @@ def test_critic_needs_a_value_loss_to_warm_up_on():
 
     learner = learner_of(Nameless(), critic=CriticConfig(warmup_updates=1))
 
-    with pytest.raises(ConfigError, match='a critic warms up on the one named "value"'):
+    with pytest.raises(ConfigError, match="works on the loss component 'value', but Nameless has policy"):
         learner.update([varied()])
 
 

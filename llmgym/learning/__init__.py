@@ -9,7 +9,9 @@ from .action_batch import ActionBatch  # noqa: E402
 from .agent import Agent, Aggregation, BaseAgent, DataKind, Group, ModelOutputs, Need, RolloutSpec, Unit  # noqa: E402
 from .check_agent import check_agent  # noqa: E402
 from .checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from .correction import CorrectionConfig  # noqa: E402
 from .critic import CriticConfig  # noqa: E402
+from .kl import KLConfig  # noqa: E402
 from .learner import Learner  # noqa: E402
 from .loading import load_policy, load_with_tokenizer, save_policy, with_tokenizer  # noqa: E402
 from .model import Policy  # noqa: E402
@@ -20,9 +22,11 @@ __all__ = [
     "Agent",
     "Aggregation",
     "BaseAgent",
+    "CorrectionConfig",
     "CriticConfig",
     "DataKind",
     "Group",
+    "KLConfig",
     "Learner",
     "LearnerConfig",
     "ModelOutputs",

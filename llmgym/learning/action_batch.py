@@ -26,9 +26,9 @@ class ActionBatch:
     mask_BA: Tensor
     """bool, True where the token is real, False on padding."""
     rewards_BA: Tensor
-    """float32, each turn's reward on its last token."""
+    """float32, each turn's reward on its last token, less the KL penalty where that is placed in the reward."""
     reward_B: Tensor
-    """float64, the raw reward of each trajectory."""
+    """float64, the reward of each trajectory, less the KL penalty of all its tokens."""
     group_B: Tensor
     """int64, rows with the same number belong to one group."""
     bootstrap_value_B: Tensor
@@ -43,6 +43,8 @@ class ActionBatch:
     """From the frozen reference model."""
     values_BA: Tensor | None = None
     """The critic's estimate before each action."""
+    correction_BA: Tensor | None = None
+    """Importance weight of each token's policy loss, which the learner applies; see `CorrectionConfig`."""
     advantages_BA: Tensor | None = None
     returns_BA: Tensor | None = None
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..episode import Segment, StopReason, Trajectory
 from ..errors import ConfigError
+from .action_batch import ActionBatch
 from .model import Policy
 
 
@@ -105,3 +106,11 @@ def explained_variance(values_BA: Tensor, returns_BA: Tensor, mask_BA: Tensor) -
     if len(returns) < 2 or bool(returns.max() == returns.min()):
         return None
     return 1 - float((returns - values_BA[mask_BA].double()).var() / returns.var())
+
+
+def judge_critic(batch: ActionBatch) -> dict[str, float]:
+    """How well the critic knew what came, before it learns from it; empty where that means nothing."""
+    if batch.values_BA is None or batch.returns_BA is None:
+        return {}
+    explained = explained_variance(batch.values_BA, batch.returns_BA, batch.mask_BA)
+    return {} if explained is None else {"explained_variance": explained}

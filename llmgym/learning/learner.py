@@ -16,14 +16,17 @@ from torch import Tensor, nn
 from ..episode import Trajectory
 from ..errors import CheckpointError, ConfigError, LearnerError
 from .action_batch import ActionBatch
-from .agent import Agent, Aggregation, Group, ModelOutputs, Need
+from .agent import Agent, Aggregation, Group, ModelOutputs, Need, Unit
 from .aggregation import action_weights, weighted_loss
 from .agreement import compare_logprobs, require_agreement
-from .critic import CriticHead, explained_variance, hidden_size, rows_cut_from_outside, with_only_the_next_action
+from .correction import correct
+from .critic import CriticHead, hidden_size, judge_critic, rows_cut_from_outside, with_only_the_next_action
+from .kl import KLConfig, penalize_rewards
 from .loading import load_policy
 from .microbatches import plan_microbatches, split_minibatches, unsplittable_rows
 from .model import ModelWeights, Policy
 from .optimization import LearnerConfig, make_optimizer
+from .passes import evaluate_actions
 from .update_metrics import UpdateReport, describe_batch
 
 _MAX_NON_FINITE_STEPS = 3
@@ -50,8 +53,8 @@ class Learner:
         require_feasible(agent, self.config)
         self.policy = load_policy(model)
         self.reference: Policy | None = None
-        """The frozen policy of the start, where the agent needs it."""
-        if Need.REF_LOGPROBS in agent.needs:
+        """The frozen policy of the start, where the agent or the KL penalty needs it."""
+        if Need.REF_LOGPROBS in agent.needs or self.config.kl is not None:
             frozen = copy.deepcopy(self.policy.module).requires_grad_(False)
             self.reference = Policy(frozen, num_tokens=self.policy.num_tokens)
         self.critic: CriticHead | None = None
@@ -99,12 +102,10 @@ class Learner:
         trajectories = [trajectory for group in selected for trajectory in group]
         self._require_temperature(trajectories)
 
-        batch = self._prepare(trajectories, [index for index, group in enumerate(selected) for _ in group])
+        batch, metrics = self._prepare(trajectories, [index for index, group in enumerate(selected) for _ in group])
+        metrics |= {"num_trajectories": float(len(trajectories)), "num_invalid": float(num_invalid)}
         self.last_advantages = _advantages_of(trajectories, batch)
         report = UpdateReport()
-        metrics = {"num_trajectories": float(len(trajectories)), "num_invalid": float(num_invalid)}
-        metrics |= describe_batch(batch, is_online=self.agent.rollout is not None)
-        metrics |= self._judge_critic(batch)
         if batch.old_logprobs_BA is not None:
             report.agreement = self._compare_with_sampler(batch, batch.old_logprobs_BA)
 
@@ -157,44 +158,56 @@ class Learner:
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(f"The state is not of this learner's model, agent and optimizer: {error}") from error
 
-    def _prepare(self, trajectories: Sequence[Trajectory], group_of_row: list[int]) -> ActionBatch:
-        """The table with what the agent needs, and its advantages. Statistics are made on the CPU."""
-        batch = ActionBatch.from_trajectories(trajectories, max_actions=self.config.max_actions)
+    def _prepare(
+        self, trajectories: Sequence[Trajectory], group_of_row: list[int]
+    ) -> tuple[ActionBatch, dict[str, float]]:
+        """The table with what agent and options need, and its advantages; metrics of it. Statistics are of the CPU."""
+        config, agent = self.config, self.agent
+        batch = ActionBatch.from_trajectories(trajectories, max_actions=config.max_actions)
         batch = batch.replace(group_B=torch.tensor(group_of_row, dtype=torch.int64))
-        rollout = self.agent.rollout
-        is_on_policy = rollout is None or rollout.is_on_policy
-        needs_old = Need.OLD_LOGPROBS in self.agent.needs and not is_on_policy
-        if needs_old or self.critic is not None:
-            old = self._evaluate(self.policy, trajectories, batch, critic=self._value_function())
-            if needs_old:
-                batch = batch.replace(old_logprobs_BA=old.logprobs_BA)
-            if self.critic is not None:
-                bootstrap_B = self._bootstrap_values(trajectories)
-                batch = batch.replace(values_BA=old.values_BA, bootstrap_value_B=bootstrap_B)
-        if self.reference is not None:
-            batch = batch.replace(ref_logprobs_BA=self._evaluate(self.reference, trajectories, batch).logprobs_BA)
-        return self.agent.advantages(batch).to(self.policy.device)
+        metrics = describe_batch(batch, is_online=agent.rollout is not None)
+        units = unsplittable_rows(batch, agent.unit)
 
-    @torch.no_grad()
+        is_on_policy = agent.rollout is None or agent.rollout.is_on_policy
+        is_off_policy_agent = Need.OLD_LOGPROBS in agent.needs and not is_on_policy
+        kl_in_reward = config.kl if self._kl_in_loss is None else None
+        if is_off_policy_agent or kl_in_reward is not None or config.correction is not None or self.critic is not None:
+            old = self._evaluate(self.policy, trajectories, units, critic=self._value_function())
+            batch = batch.replace(old_logprobs_BA=old.logprobs_BA, values_BA=old.values_BA)
+        if self.critic is not None:
+            batch = batch.replace(bootstrap_value_B=self._bootstrap_values(trajectories))
+        if self.reference is not None:
+            batch = batch.replace(ref_logprobs_BA=self._evaluate(self.reference, trajectories, units).logprobs_BA)
+
+        if config.correction is not None and batch.num_tokens:
+            batch, weight_metrics = correct(batch, config.correction)
+            metrics |= weight_metrics
+        if kl_in_reward is not None:
+            batch, kl_metrics = penalize_rewards(batch, kl_in_reward)
+            metrics |= kl_metrics
+        batch = agent.advantages(batch)
+        metrics |= judge_critic(batch)
+        if not is_off_policy_agent:
+            # On policy, nothing moves before the one step, so the ratio is 1 exactly, and not up to rounding.
+            batch = batch.replace(old_logprobs_BA=None)
+        return batch.to(self.policy.device), metrics
+
     def _evaluate(
         self,
         policy: Policy,
         trajectories: Sequence[Trajectory],
-        batch: ActionBatch,
+        units: list[list[int]],
         *,
         critic: Callable[[Tensor], Tensor] | None = None,
     ) -> ModelOutputs:
-        """Log-probabilities (and values, given a critic) of a whole batch, without gradient, on the CPU."""
-        logprobs_BA, values_BA = torch.zeros(batch.mask_BA.shape), torch.zeros(batch.mask_BA.shape)
-        units = unsplittable_rows(batch, self.agent.unit)
-        for rows in plan_microbatches(trajectories, units, microbatch_tokens=self.config.microbatch_tokens):
-            part = [trajectories[row] for row in rows]
-            outputs = policy.action_outputs(part, temperature=self.temperature, critic=critic)
-            width = outputs.logprobs_BA.shape[1]
-            logprobs_BA[rows, :width] = outputs.logprobs_BA.to(logprobs_BA)
-            if outputs.values_BA is not None:
-                values_BA[rows, :width] = outputs.values_BA.to(values_BA)
-        return ModelOutputs(logprobs_BA, values_BA=None if critic is None else values_BA)
+        return evaluate_actions(
+            policy,
+            trajectories,
+            units,
+            temperature=self.temperature,
+            microbatch_tokens=self.config.microbatch_tokens,
+            critic=critic,
+        )
 
     def _value_function(self) -> Callable[[Tensor], Tensor] | None:
         """Values of hidden states; while the critic warms up, no gradient goes on to the policy."""
@@ -206,24 +219,21 @@ class Learner:
     def _is_warming_up(self) -> bool:
         return self.critic is not None and self.num_updates < self.config.critic.warmup_updates
 
+    @property
+    def _kl_in_loss(self) -> KLConfig | None:
+        return self.config.kl if self.config.kl is not None and self.config.kl.placement == "loss" else None
+
     def _bootstrap_values(self, trajectories: Sequence[Trajectory]) -> Tensor:
         """The value after the last action, float32[B]: the critic's where something is still to be expected, else 0."""
         bootstrap_B = torch.zeros(len(trajectories))
         rows = rows_cut_from_outside(trajectories)
         if rows:
             next_actions = [with_only_the_next_action(trajectories[row]) for row in rows]
-            table = ActionBatch.from_trajectories(next_actions)
-            values = self._evaluate(self.policy, next_actions, table, critic=self._value_function()).values_BA
-            assert values is not None
-            bootstrap_B[rows] = values[:, 0]
+            units = [[index] for index in range(len(rows))]
+            values_BA = self._evaluate(self.policy, next_actions, units, critic=self._value_function()).values_BA
+            assert values_BA is not None
+            bootstrap_B[rows] = values_BA[:, 0]
         return bootstrap_B
-
-    def _judge_critic(self, batch: ActionBatch) -> dict[str, float]:
-        """How well the critic knew what came, before it learns from it."""
-        if batch.values_BA is None or batch.returns_BA is None:
-            return {}
-        explained = explained_variance(batch.values_BA, batch.returns_BA, batch.mask_BA)
-        return {} if explained is None else {"explained_variance": explained}
 
     def _step(
         self, all_trajectories: Sequence[Trajectory], batch: ActionBatch, units: list[list[int]], report: UpdateReport
@@ -246,10 +256,8 @@ class Learner:
                 critic=self._value_function(),
             )
             width = part.mask_BA.shape[1]
-            components = {
-                name: weighted_loss(loss, weights_BA[micro, :width])
-                for name, loss in self._losses(outputs, part).items()
-            }
+            losses = self._losses(outputs, part)
+            components = {name: weighted_loss(loss, weights_BA[micro, :width]) for name, loss in losses.items()}
             total = torch.stack(list(components.values())).sum()
             if total.requires_grad:
                 total.backward()  # type: ignore[no-untyped-call]
@@ -259,22 +267,28 @@ class Learner:
                 report.add_token_sums(self.agent.diagnostics(outputs, part), part.mask_BA)
                 if outputs.entropy_BA is not None:
                     report.add_token_sums({"entropy": outputs.entropy_BA}, part.mask_BA)
+                if self._kl_in_loss is not None and "kl" in losses:
+                    report.add_token_sums({"kl": losses["kl"] / self._kl_in_loss.coef}, part.mask_BA)
                 report.num_tokens += part.num_tokens
         if batch.old_logprobs_BA is None:
             report.agreement = self._compare_with_sampler(batch, learner_BA)
         self._apply_gradient(report)
 
     def _losses(self, outputs: ModelOutputs, batch: ActionBatch) -> Mapping[str, Tensor]:
-        """The agent's components; while the critic warms up, only that which trains it."""
-        components = self.agent.loss(outputs, batch)
-        if not self._is_warming_up:
-            return components
-        if "value" not in components:
-            raise ConfigError(
-                f"{type(self.agent).__name__} has the loss components {', '.join(components)}, but a critic warms up "
-                'on the one named "value". Name the value loss so, or set learner.critic.warmup_updates=0.'
-            )
-        return {"value": components["value"]}
+        """The agent's components and what the options make of them; while the critic warms up, only its own."""
+        components = dict(self.agent.loss(outputs, batch))
+        if self._is_warming_up:
+            return {"value": _component(components, "value", self.agent, "learner.critic.warmup_updates")}
+        if batch.correction_BA is not None:
+            policy = _component(components, "policy", self.agent, "learner.correction")
+            is_by_token = policy.shape == batch.mask_BA.shape
+            # A trajectory's weight stands on each of its tokens, and 0 on padding.
+            components["policy"] = policy * (batch.correction_BA if is_by_token else batch.correction_BA.amax(dim=1))
+        kl = self._kl_in_loss
+        if kl is not None:
+            ref_logprobs_BA = batch.required("ref_logprobs_BA")
+            components["kl"] = kl.coef * kl.estimate(outputs.logprobs_BA, ref_logprobs_BA, batch.mask_BA)
+        return components
 
     def _apply_gradient(self, report: UpdateReport) -> None:
         """Clip and step, unless there is nothing to learn from or the gradient is not finite."""
@@ -356,3 +370,22 @@ def require_feasible(agent: Agent, config: LearnerConfig) -> None:
             "The agent divides its loss by the length of the longest allowed trajectory, but learner.max_actions is "
             "not set. Set it to the episode's token limit."
         )
+    if agent.rollout is None and (config.kl is not None or config.correction is not None):
+        raise ConfigError(
+            f"learner.kl and learner.correction are for tokens that the policy sampled, but {type(agent).__name__} "
+            "learns offline. Leave them out."
+        )
+    if agent.unit is not Unit.TOKEN and config.correction is not None and config.correction.level == "token":
+        raise ConfigError(
+            f"learner.correction has the level 'token', but {type(agent).__name__} has one loss for a whole "
+            f"{agent.unit}. Use the level 'sequence' or 'geometric'."
+        )
+
+
+def _component(components: Mapping[str, Tensor], name: str, agent: Agent, setting: str) -> Tensor:
+    if name not in components:
+        raise ConfigError(
+            f"{setting} works on the loss component {name!r}, but {type(agent).__name__} has "
+            f"{', '.join(components) or 'none'}. Name the component so, or leave the setting out."
+        )
+    return components[name]

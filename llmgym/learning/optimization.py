@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError
+from .correction import CorrectionConfig
 from .critic import CriticConfig
+from .kl import KLConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,11 @@ class LearnerConfig:
     Rounding stays far below; `inf` switches the check off."""
     critic: CriticConfig = field(default_factory=CriticConfig)
     """Of agents that need values."""
+    kl: KLConfig | None = None
+    """Penalty for leaving the policy of the start; left out for none."""
+    correction: CorrectionConfig | None = None
+    """For a sampler that is not quite the learner's policy (another engine, precision or weights); left out for none,
+    as where the sampler runs the learner's own model."""
     seed: int = 0
     """Of the order of minibatches."""
 

@@ -1,0 +1,119 @@
+"""Correction for a sampler that is not quite the learner's policy: an option of the learner, for every online agent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+from .action_batch import ActionBatch
+from .masking import masked_mean, masked_sum, spread
+
+_MAX_LOG_WEIGHT = 80.0
+"""Where exponentials still fit into float32; such a weight is cut or useless anyway."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectionConfig:
+    """Importance weights learner / sampler on the policy's loss.
+
+    The weights are numbers, without gradient. What they reject stays in the denominators of the loss: were it not
+    counted, the rest would weigh more the more is rejected.
+    """
+
+    level: Literal["token", "sequence", "geometric"] = "token"
+    """What a weight belongs to: each token; a trajectory, as the product over its tokens, which nearly vanishes or
+    explodes for long ones; or a trajectory, as their geometric mean."""
+    action: Literal["truncate", "mask"] = "truncate"
+    """What becomes of weights out of bounds: they are set to the bound, or to 0."""
+    low: float = 0.0
+    """Lower bound, from 0 to 1."""
+    high: float = 2.0
+    """Upper bound, at least 1. Used elsewhere: token 2, sequence 2 to 5, geometric 1.01 (with `low` 0.99)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= 1 <= self.high:
+            raise ConfigError(
+                f"learner.correction has low {self.low} and high {self.high}, but a sampler that agrees has weight 1. "
+                "Use low from 0 to 1 and high of at least 1."
+            )
+
+
+def raw_weights(old_logprobs_BA: Tensor, sampling_logprobs_BA: Tensor, mask_BA: Tensor, *, level: str) -> Tensor:
+    """Importance weights of the learner's policy against the sampler's, before any bound.
+
+        w_t = exp(l_t - s_t)                           level "token"
+        w_t = exp(sum over the trajectory of l - s)    level "sequence"
+        w_t = exp(mean over the trajectory of l - s)   level "geometric"
+
+    Args:
+        old_logprobs_BA: of the learner's weights before the update, shape (B, A).
+        sampling_logprobs_BA: of the sampler, shape (B, A).
+        mask_BA: True where the token is real, shape (B, A).
+        level: see above.
+
+    Returns:
+        float32 weights, shape (B, A), at most exp(80); zero on padding.
+
+    Source:
+        Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training" (token);
+        Zheng et al. 2025, arXiv:2507.18071 (geometric).
+    """
+    log_BA = torch.where(mask_BA, old_logprobs_BA - sampling_logprobs_BA, 0.0).double()
+    if level != "token":
+        reduce = masked_sum if level == "sequence" else masked_mean
+        log_BA = spread(reduce(log_BA, mask_BA, dim=1), mask_BA, dtype=torch.float64)
+    return torch.where(mask_BA, log_BA.clamp(max=_MAX_LOG_WEIGHT).exp(), 0.0).float()
+
+
+def bounded_weights(weights_BA: Tensor, mask_BA: Tensor, *, action: str, low: float, high: float) -> Tensor:
+    """Weights within their bounds, shape (B, A); zero on padding.
+
+        min(max(w, low), high)           action "truncate"
+        w where low <= w <= high, else 0    action "mask"
+
+    Args:
+        weights_BA: from `raw_weights`, shape (B, A).
+        mask_BA: True where the token is real, shape (B, A).
+        action: see above.
+        low: lower bound.
+        high: upper bound.
+    """
+    if action == "truncate":
+        return torch.where(mask_BA, weights_BA.clamp(low, high), 0.0)
+    return torch.where(mask_BA & ~_is_out(weights_BA, low, high), weights_BA, 0.0)
+
+
+def correct(batch: ActionBatch, config: CorrectionConfig) -> tuple[ActionBatch, dict[str, float]]:
+    """The batch with `correction_BA` set.
+
+    Returns:
+        The batch, and the metrics correction_weight_mean and correction_weight_max, before the bounds (1 where sampler
+        and learner agree), and correction_cut_share, of the tokens whose weight was out of bounds.
+
+    Raises:
+        ConfigError: the sampler gave no log-probabilities.
+    """
+    mask_BA = batch.mask_BA
+    if batch.sampling_logprobs_BA is None:
+        raise ConfigError(
+            "learner.correction compares with the sampler's log-probabilities, but some trajectories have none. Use a "
+            "sampler that gives them, or leave learner.correction out."
+        )
+    old_logprobs_BA = batch.required("old_logprobs_BA")
+    weights_BA = raw_weights(old_logprobs_BA, batch.sampling_logprobs_BA, mask_BA, level=config.level)
+    is_cut_BA = _is_out(weights_BA, config.low, config.high)
+    metrics = {
+        "correction_weight_mean": float(masked_mean(weights_BA, mask_BA)),
+        "correction_weight_max": float(weights_BA[mask_BA].max()),
+        "correction_cut_share": float(masked_mean(is_cut_BA.float(), mask_BA)),
+    }
+    bounded_BA = bounded_weights(weights_BA, mask_BA, action=config.action, low=config.low, high=config.high)
+    return batch.replace(correction_BA=bounded_BA), metrics
+
+
+def _is_out(weights_BA: Tensor, low: float, high: float) -> Tensor:
+    return (weights_BA < low) | (weights_BA > high)
