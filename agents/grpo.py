@@ -66,8 +66,10 @@ class GRPO(BaseAgent):
         ConfigError: a setting is misspelt or out of range.
     """
 
+    config_class: type[GRPOConfig] = GRPOConfig
+
     def __init__(self, config: GRPOConfig | None = None, **settings: Any) -> None:
-        self.config = one_config(GRPOConfig, config, settings, where="agent")
+        self.config = one_config(self.config_class, config, settings, where="agent")
         self.aggregation = self.config.aggregation
         self.rollout = RolloutSpec(
             group_size=self.config.group_size,

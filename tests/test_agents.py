@@ -5,6 +5,7 @@ import pytest
 import torch
 from llmgym.agents.grpo import GRPO, GRPOConfig
 from llmgym.agents.ppo import PPO
+from llmgym.agents.presets import DAPO, DrGRPO
 from llmgym.agents.reinforce import Reinforce
 from llmgym.agents.rloo import RLOO
 from llmgym.agents.sft import SFT
@@ -46,6 +47,8 @@ def outputs_like(batch, logprob):
         GRPO(scale_by_std=False, epochs=2, clip_high=0.3),
         GRPO(aggregation=Aggregation.TRAJECTORY_MEAN),
         GRPO(aggregation=Aggregation.CONSTANT),
+        DrGRPO(),
+        DAPO(),
         PPO(),
         PPO(gamma=0.9, lam=0.95, dual_clip=3.0, value_clip=0.1, vf_coef=1.0, entropy_coef=0.01, epochs=2),
         PPO(aggregation=Aggregation.TRAJECTORY_MEAN, minibatches=1),
@@ -62,7 +65,16 @@ def test_agent_keeps_all_promises(agent):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("grpo", GRPO), ("ppo", PPO), ("reinforce", Reinforce), ("rloo", RLOO), ("sft", SFT)]
+    ("name", "kind"),
+    [
+        ("dapo", DAPO),
+        ("drgrpo", DrGRPO),
+        ("grpo", GRPO),
+        ("ppo", PPO),
+        ("reinforce", Reinforce),
+        ("rloo", RLOO),
+        ("sft", SFT),
+    ],
 )
 def test_agents_are_registered_by_name(name, kind):
     assert AGENTS.lookup(name) is kind
@@ -185,3 +197,30 @@ def test_reinforce_compares_with_the_whole_batch_whatever_the_groups():
 def test_greedy_sampling_is_refused_where_samples_must_differ(agent):
     with pytest.raises(ConfigError, match="greedy"):
         agent(temperature=0.0)
+
+
+def test_drgrpo_divides_neither_by_the_deviation_nor_by_the_length():
+    rows = [trajectory([0, 1, 2, 3], reward=1.0), trajectory([0, 1], reward=0.0)]
+    agent = DrGRPO()
+    batch = agent.advantages(ActionBatch.from_trajectories(rows, max_actions=10))
+
+    weights_BA = action_weights(batch, agent.aggregation)
+
+    assert batch.advantages_BA.tolist() == [[0.5, 0.5, 0.5], [-0.5, 0.0, 0.0]]
+    assert weights_BA[batch.mask_BA].tolist() == pytest.approx([1 / 20] * 4)
+
+
+def test_dapo_drops_groups_whose_rewards_are_equal_and_clips_higher():
+    groups = [[trajectory([0, 1], reward=reward) for reward in rewards] for rewards in ((1, 1), (0, 1), (0.1, 0.1))]
+
+    agent = DAPO()
+
+    assert agent.select(groups) == [groups[1]]
+    assert (agent.config.clip_low, agent.config.clip_high) == (0.2, 0.28)
+    assert agent.aggregation is Aggregation.TOKEN_MEAN
+
+
+def test_presets_can_be_changed_like_grpo_itself():
+    assert DrGRPO(group_size=4, scale_by_std=True).config.scale_by_std
+    with pytest.raises(ConfigError, match="A GRPOConfig was given, but DAPOConfig was expected"):
+        DAPO(GRPOConfig())
