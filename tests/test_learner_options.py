@@ -122,12 +122,17 @@ def test_kl_in_the_reward_equals_its_definition_whatever_the_padding(rows, estim
 def test_reference_stays_where_the_policy_began():
     learner = learner_of(GRPO(), kl=KLConfig(coef=0.5, estimator="k3", placement="loss"))
 
-    metrics = [learner.update([varied()]) for _ in range(2)]
+    first = learner.update([varied()])
+    policies = (learner.policy, learner.reference)
+    p, q = (policy.action_outputs(varied(), temperature=1.0).logprobs_BA.detach() for policy in policies)
+    second = learner.update([varied()])
 
-    assert metrics[0]["kl"] == pytest.approx(0, abs=1e-9)
-    assert metrics[1]["kl"] > 1e-4
-    assert metrics[1]["loss_kl"] == pytest.approx(0.5 * metrics[1]["kl"])
-    assert metrics[1]["loss"] == pytest.approx(metrics[1]["loss_policy"] + metrics[1]["loss_kl"], abs=1e-6)
+    expected = sum(map(ESTIMATES["k3"], p.flatten().tolist(), q.flatten().tolist())) / second["num_action_tokens"]
+    assert first["kl"] == pytest.approx(0, abs=1e-9)
+    assert second["kl"] == pytest.approx(expected, rel=1e-4)
+    assert expected > 1e-4
+    assert second["loss_kl"] == pytest.approx(0.5 * expected, rel=1e-4)
+    assert second["loss"] == pytest.approx(second["loss_policy"] + second["loss_kl"], abs=1e-6)
     assert torch.equal(learner.reference.module.lm_head.weight, tiny_model().lm_head.weight)
 
 
@@ -261,6 +266,7 @@ def test_policy_loss_is_weighted_and_rejected_tokens_stay_in_the_denominator(age
 
     assert metrics["correction_weight_max"] == pytest.approx(math.e, rel=1e-4)
     assert metrics["correction_cut_share"] == pytest.approx(1 / 11)
+    assert float((plain - masked).abs().max()) > 1e-3
     # kept = others + e * row, plain = others + row, masked = others: so row = (kept - masked) / e.
     torch.testing.assert_close(plain - masked, (kept - masked) / math.e, atol=1e-5, rtol=1e-3)
 
@@ -314,3 +320,17 @@ def test_options_of_an_update_without_any_action_do_nothing():
     metrics = learner_of(GRPO(), **options).update([[trajectory(0), trajectory(0)]])
 
     assert (metrics["num_optimizer_steps"], metrics["kl"]) == (0, 0)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_ratio_of_a_single_step_is_one_exactly_whatever_the_options_had_computed(epochs):
+    seen = []
+
+    class Watching(GRPO):
+        def loss(self, outputs, batch):
+            seen.append(batch.old_logprobs_BA is None)
+            return super().loss(outputs, batch)
+
+    learner_of(Watching(epochs=epochs), kl=KLConfig(coef=0.1), correction=CorrectionConfig()).update([varied()])
+
+    assert seen == [epochs == 1] * epochs
