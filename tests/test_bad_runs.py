@@ -205,7 +205,6 @@ def explanation_of(arguments, folder, program=("-m", "llmgym")):
         (["train", "demo", "stepss=3"], ["stepss is not a setting", "Did you mean 'steps'?"]),
         (["train", "demo", "--seed", "1", "learner.lerning_rate=3"], ["learner.lerning_rate", "'learning_rate'"]),
         (["train", "demo", "steps=many"], ["steps is 'many' (str)", "a whole number"]),
-        (["train", "demo", "steps=3"], ["total_steps is 3", "5 warmup_steps", "warmup_steps below it"]),
         (["train", "demo", "steps"], ["'steps' is not an override", '"dotted.name=value"']),
         (["train", "demo", "agent.name=gropo"], ["'gropo'", "Did you mean 'grpo'?"]),
         (["train", "demo", "sampler=torhc"], ["'torhc'", "Did you mean 'torch'?"]),

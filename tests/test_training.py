@@ -19,7 +19,7 @@ from llmgym.episode import Role
 from llmgym.errors import ConfigError, InfrastructureError, OutputFolderError
 from llmgym.rollout import Collector, TaskCursor, load_trajectories
 from llmgym.sampling import ScriptedSampler
-from llmgym.training import RunConfig, RunProgress, load_config, parse_config
+from llmgym.training import RunConfig, RunProgress, Trainer, load_config, parse_config
 from llmgym.training.cold_start import ColdStartConfig, make_demonstrations
 from llmgym.training.config import EnvConfig, to_toml
 from llmgym.training.metrics import MetricsLog, read_metrics
@@ -222,10 +222,36 @@ def test_keywords_from_python_that_toml_has_no_word_for_can_still_be_written_dow
 
 
 def test_an_agent_that_the_learner_cannot_serve_is_refused_before_the_run_begins(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"learner\.max_actions is not set"):
-        quick_run(tmp_path / "run", "agent.aggregation=constant")
+    with pytest.raises(ConfigError, match=r"learner\.correction has the level 'token'"):
+        quick_run(tmp_path / "run", 'agent={name="rloo"}', 'learner.correction={level="token"}')
 
     assert not (tmp_path / "run").exists()
+
+
+def test_agents_that_divide_by_the_longest_trajectory_take_it_from_the_environments_limits(tmp_path: Path) -> None:
+    trainer = Trainer(load_config(recipe_path("demo"), [*QUICK, 'agent={name="drgrpo"}']), progress=QUIET)
+
+    assert trainer.learner_config.max_actions == trainer.config.env.kwargs["limits"]["episode_tokens"]
+    assert quick_run(tmp_path / "run", 'agent={name="drgrpo"}').after["sampled"].num_invalid == 0
+
+
+def test_a_run_without_a_step_is_the_cold_start_alone(tmp_path: Path) -> None:
+    result = run_file(
+        "demo", [*QUICK, "learner.warmup_steps=5", "steps=0", f"output={tmp_path / 'run'}"], progress=QUIET
+    )
+
+    assert result.before == result.after
+    assert (result.folder / "model" / "model.safetensors").is_file()
+    assert read_metrics(result.folder / "metrics.jsonl", "train") == []
+
+
+@pytest.mark.parametrize("agent", ["ppo", "rloo", "reinforce", "drgrpo", "dapo"])
+def test_every_online_agent_runs_by_its_name(tmp_path: Path, agent: str) -> None:
+    result = quick_run(tmp_path / "run", f'agent={{name="{agent}"}}')
+
+    rows = read_metrics(result.folder / "metrics.jsonl", "train")
+    assert [row["step"] for row in rows] == [1, 2]
+    assert all(row["max_logprob_gap"] < 1e-3 for row in rows if "max_logprob_gap" in row)
 
 
 def test_metrics_that_are_not_finite_leave_lines_that_any_json_reader_reads(tmp_path: Path) -> None:

@@ -61,11 +61,10 @@ class LearnerConfig:
         self._require(self.microbatch_tokens >= 1, "microbatch_tokens", "at least 1")
         self._require(self.max_actions is None or self.max_actions >= 1, "max_actions", "at least 1")
         self._require(self.max_sampling_gap > 0, "max_sampling_gap", "above 0, inf for no check")
-        if self.schedule != "constant" and (self.total_steps is None or self.total_steps <= self.warmup_steps):
+        if self.schedule != "constant" and self.total_steps is None:
             raise ConfigError(
-                f"total_steps is {self.total_steps}, but the schedule {self.schedule!r} must know where it ends, after "
-                f"{self.warmup_steps} warmup_steps. Set total_steps to the number of optimizer steps of the run (a run "
-                "does so itself), and warmup_steps below it."
+                f"total_steps is not set, but the schedule {self.schedule!r} must know where it ends. Set it to the "
+                "number of optimizer steps of the run; a run does so itself."
             )
 
     def _require(self, holds: bool, name: str, expected: str) -> None:
@@ -79,7 +78,7 @@ class LearnerConfig:
         if self.schedule == "constant":
             return self.learning_rate
         assert self.total_steps is not None
-        progress = min(1.0, (step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
+        progress = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
         falling = 1 - progress if self.schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2
         return self.learning_rate * (self.final_lr_share + (1 - self.final_lr_share) * falling)
 

@@ -108,11 +108,10 @@ class RunConfig:
         if self.seed < 0:
             raise ConfigError(f"seed is {self.seed}, but it must be at least 0.")
 
-    def learner_config(self, *, optimizer_steps: int) -> LearnerConfig:
-        """The settings of the learner of a run with so many optimizer steps."""
-        return from_mapping(
-            LearnerConfig, {"total_steps": max(1, optimizer_steps), "seed": self.seed, **self.learner}, where="learner"
-        )
+    def learner_config(self, *, total_steps: int, max_actions: int) -> LearnerConfig:
+        """The settings of the learner; what the run itself decides is taken where they do not say otherwise."""
+        decided = {"total_steps": total_steps, "max_actions": max_actions, "seed": self.seed}
+        return from_mapping(LearnerConfig, {**decided, **self.learner}, where="learner")
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:

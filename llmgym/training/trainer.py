@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ..episode import Trajectory
+from ..episode.register import make_token_env
 from ..episode.waiting import run_to_end
 from ..errors import ConfigError, OutputFolderError
 from ..evaluation import Evaluation, evaluate_sampler
@@ -70,8 +71,9 @@ class Trainer:
             )
         self._rollout = self.agent.rollout
         steps = config.steps * self._rollout.epochs * self._rollout.minibatches
-        self._learner_config = config.learner_config(optimizer_steps=steps)
-        require_feasible(self.agent, self._learner_config)
+        limits = make_token_env(config.env.id, **config.env.kwargs).limits
+        self.learner_config = config.learner_config(total_steps=steps, max_actions=limits.episode_tokens)
+        require_feasible(self.agent, self.learner_config)
 
     def run(self) -> RunResult:
         """Do it.
@@ -153,7 +155,7 @@ class Trainer:
     async def _train(self, folder: Path) -> tuple[dict[str, Evaluation], dict[str, Evaluation]]:
         """The algorithm: each step collects a batch with the newest weights and learns from it once."""
         config, rollout = self.config, self._rollout
-        learner = Learner(self._policy, self.agent, self._learner_config)
+        learner = Learner(self._policy, self.agent, self.learner_config)
         with self.progress.phase("evaluation", 2 * len(self._held_out)) as phase:
             before = after = await self._evaluate(0, lambda trajectory: phase.advance())  # noqa: ARG005
         num_samples = 0
