@@ -1,6 +1,7 @@
 """The token view, the turn view and the collected trajectory of one episode are the same, whatever the policy does."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -139,6 +140,21 @@ def test_every_view_of_an_episode_is_the_same(
     tokenizers: dict[str, Any], name: str, env_id: str, index: int, style: str
 ) -> None:
     agreed(env_id, tokenizers[name], index=index, style=style, limits=WIDE)
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize("env_id", ["llmgym/GSM8K-v0", "llmgym/MATH-v0"])
+def test_every_view_of_a_public_data_set_is_the_same(
+    tokenizers: dict[str, Any], data_folder: Path, name: str, env_id: str
+) -> None:
+    kwargs = {"data_dir": str(data_folder / "math" / "datasets"), "limits": {**WIDE, "context_tokens": 8000}}
+
+    rewards = [
+        agreed(env_id, tokenizers[name], index=index, style=style, **kwargs).reward
+        for index, style in enumerate(["solve", "mixed", "random"])
+    ]
+
+    assert rewards[0] == 1.0
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
