@@ -80,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--tasks", type=int, default=5, help="tasks to try (default: %(default)s)")
     check.set_defaults(run=_check)
 
+    play = commands.add_parser("play", help="answer an environment yourself, a line a turn")
+    play.add_argument("env", metavar="ID")
+    play.add_argument("--seed", type=int, help="draws the task; a new one each time where left out")
+    play.add_argument("--task", metavar="KEY", help="the key of a task, instead of drawing one")
+    play.add_argument("--split", default="train", help="of the tasks (default: %(default)s)")
+    play.set_defaults(run=_play)
+
     train = commands.add_parser(
         "train",
         help="train a policy from a run file or a recipe",
@@ -137,6 +144,12 @@ def _check(options: argparse.Namespace) -> int:
 
     print(check_env(options.env, num_tasks=options.tasks))
     return _DONE
+
+
+def _play(options: argparse.Namespace) -> int:
+    from .play import play
+
+    return play(options)
 
 
 def _train(options: argparse.Namespace) -> int:
