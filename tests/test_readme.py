@@ -69,7 +69,7 @@ for block in json.load(sys.stdin):
 def run(*arguments, folder, stdin=None):
     """What a fresh interpreter prints."""
     result = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, input=stdin, capture_output=True, text=True, check=False
+        [sys.executable, *arguments], cwd=folder, input=stdin or "", capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -118,7 +118,7 @@ def test_commands_as_they_stand_train_and_evaluate(tmp_path):
 
     printed = [run("-m", "llmgym", *arguments, folder=tmp_path) for arguments in rest]
 
-    assert len(printed) == 3
+    assert len(printed) == 4
     assert all(printed)
 
 
@@ -145,7 +145,7 @@ def parsed(monkeypatch, arguments):
     from llmgym.training import load_config
 
     seen = []
-    for name in ("_envs", "_agents", "_check", "_train", "_eval"):
+    for name in ("_envs", "_agents", "_check", "_play", "_train", "_eval"):
         monkeypatch.setattr(sys.modules["llmgym.cli.main"], name, lambda options: seen.append(options) or 0)
     assert command_line(arguments) == 0
     if arguments[0] == "train":
