@@ -54,9 +54,9 @@ class _Request:
 class TorchSession:
     """One episode's place: a slot of the cache, which is kept between turns while there are enough."""
 
-    def __init__(self, sampler: "TorchSampler", seed: int, index: int, held_ids: Sequence[int] = ()) -> None:
+    def __init__(self, sampler: "TorchSampler", seed: int, index: int) -> None:
         self._sampler, self._seed, self.index = sampler, seed, index
-        self.held_ids = list(held_ids)
+        self.held_ids: list[int] = []
         """The tokens whose keys and values lie in the slot; any, where there is no slot."""
         self.slot: int | None = None
         self.is_sampling = False
