@@ -89,8 +89,8 @@ class Collector:
         self._concurrency, self._deterministic = concurrency, deterministic
         self.env_seconds = 0.0
         """Time that environments took so far, to begin and to answer; of several at once, the sum."""
-        self._idle: list[TokenEnv] = [self._make_env()]
-        self._envs = list(self._idle)
+        self._envs: list[TokenEnv] = []
+        self._idle = [self._make_env()]
 
     @property
     def example_env(self) -> TokenEnv:
@@ -215,8 +215,7 @@ class Collector:
     def _make_env(self) -> TokenEnv:
         env = make_token_env(self.env_id, disable_env_checker=True, **self._env_kwargs)
         self._env_kwargs["tokenizer"] = env.tokenizer  # loaded once
-        if hasattr(self, "_envs"):
-            self._envs.append(env)
+        self._envs.append(env)
         return env
 
 
