@@ -6,6 +6,7 @@ import pytest
 import torch
 from llmgym.agents.grpo import GRPO
 from llmgym.agents.sft import SFT
+from support.models import VOCABULARY, tiny_model
 
 from llmgym.episode import Segment, StopReason, Trajectory, TurnRecord
 from llmgym.errors import CheckpointError, ConfigError, LearnerError
@@ -26,26 +27,6 @@ from llmgym.learning.microbatches import plan_microbatches
 from llmgym.messages import AssistantMessage
 from llmgym.sampling import SamplingParams
 from llmgym.scoring import Score
-
-VOCABULARY = 23
-
-
-def tiny_model(seed=0, **changes):
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        initializer_range=0.3,
-        **changes,
-    )
-    return LlamaForCausalLM(config)
 
 
 def trajectory(*segments, reward=0.0, logprob=None, **fields):

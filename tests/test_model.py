@@ -2,31 +2,12 @@ import numpy as np
 import pytest
 import torch
 from llmgym.agents.sft import SFT
+from support.models import VOCABULARY, tiny_model
 
 from llmgym.episode import Segment, StopReason, Trajectory
 from llmgym.errors import ConfigError, DataError
 from llmgym.learning import Learner, Policy, load_policy, save_policy
 from llmgym.learning import model as model_module
-
-VOCABULARY = 23
-
-
-def tiny_model(seed=0, **changes):
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        initializer_range=0.3,
-        **changes,
-    )
-    return LlamaForCausalLM(config)
 
 
 def trajectory(*segments):
