@@ -15,7 +15,7 @@ class DrGRPOConfig(GRPOConfig):
     scale_by_std: bool = False
     """Divide advantages by the standard deviation of the group's rewards."""
     aggregation: Aggregation = Aggregation.CONSTANT
-    """How token losses become one number. The constant is `learner.max_actions`; a run takes the episode's token limit."""
+    """How token losses become one number. The constant is `learner.max_actions`; a run sets it to the token limit."""
 
 
 class DrGRPO(GRPO):
