@@ -67,16 +67,21 @@ def test_only_the_base_dependencies_are_there(installed, tmp_path):
     assert run(installed, "-c", code, cwd=tmp_path).strip() == "[]"
 
 
-def test_every_module_that_the_checkout_has_is_installed(installed, checkout, tmp_path):
+def test_every_file_that_the_checkout_has_is_installed(installed, checkout, tmp_path):
     code = """
 import llmgym, pathlib
 roots = [pathlib.Path(folder) for folder in llmgym.__path__]
-print(sorted(str(path.relative_to(root)) for root in roots for path in root.rglob("*.py")))
+files = [path.relative_to(root) for root in roots for path in root.rglob("*") if path.is_file()]
+print(sorted(str(path) for path in files if path.suffix != ".pyc"))
 """
-    core = [path.relative_to(checkout / "llmgym") for path in (checkout / "llmgym").rglob("*.py")]
-    others = [path.relative_to(checkout) for part in PARTS[-3:] for path in (checkout / part).rglob("*.py")]
+    core = [path.relative_to(checkout / "llmgym") for path in files_of(checkout / "llmgym")]
+    others = [path.relative_to(checkout) for part in PARTS[-3:] for path in files_of(checkout / part)]
 
     assert run(installed, "-c", code, cwd=tmp_path).strip() == str(sorted(map(str, core + others)))
+
+
+def files_of(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
 
 
 @pytest.mark.parametrize("wanted", ["llmgym.train", "llmgym.AGENTS.lookup('grpo')"])
