@@ -6,6 +6,7 @@ python benchmarks/demo_seeds.py --seeds 5 --table benchmarks/results/demo_seeds.
 import argparse
 import json
 import platform
+import shlex
 import tempfile
 import time
 from pathlib import Path
@@ -30,7 +31,7 @@ def main() -> None:
     lines = ["| seed | " + " | ".join(keys) + " |", "|" + "---|" * (1 + len(keys))]
     lines += [f"| {seed} | " + " | ".join(str(row[key]) for key in keys) + " |" for seed, row in enumerate(rows)]
     if arguments.table:
-        given = " ".join(["--recipe", arguments.recipe, "--seeds", str(arguments.seeds), *arguments.overrides])
+        given = shlex.join(["--recipe", arguments.recipe, "--seeds", str(arguments.seeds), *arguments.overrides])
         command = f"`python benchmarks/demo_seeds.py {given}`"
         arguments.table.write_text("\n".join([HEADER.format(command=command, machine=machine()), *lines, ""]))
     what = {"recipe": arguments.recipe, "overrides": arguments.overrides, "machine": machine()}
