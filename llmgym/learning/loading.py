@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -29,22 +30,7 @@ def load_policy(path_or_model: str | Path | nn.Module | Policy, *, num_tokens: i
         return path_or_model
     if isinstance(path_or_model, nn.Module):
         return Policy(path_or_model, num_tokens=num_tokens)
-    if is_missing_folder(path_or_model):
-        raise ConfigError(
-            f"There is no model folder {str(path_or_model)!r}. Check the path: runs write theirs to RUN/model, "
-            'and the id of a model that can be downloaded is "organization/name".'
-        )
-    transformers = require("transformers", extra="train", purpose="Loading a model")
-    try:
-        with _without_progress_bars():
-            module = transformers.AutoModelForCausalLM.from_pretrained(str(path_or_model), dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(
-            f"No causal language model could be loaded from {str(path_or_model)!r}. Give a folder written by "
-            f"`save_pretrained`, or the id of a model that can be downloaded. The reason: {reason}"
-        ) from error
-    return Policy(module, num_tokens=num_tokens)
+    return Policy(_load_module(path_or_model), num_tokens=num_tokens)
 
 
 def with_tokenizer(module: nn.Module, tokenizer: object) -> tuple[Policy, Tokenizer]:
@@ -65,7 +51,7 @@ def with_tokenizer(module: nn.Module, tokenizer: object) -> tuple[Policy, Tokeni
 
 def load_with_tokenizer(path: str | Path) -> tuple[Policy, Tokenizer]:
     """The policy in a model folder or of a model id, with the tokenizer beside it."""
-    return with_tokenizer(load_policy(path).module, str(path))
+    return with_tokenizer(_load_module(path), str(path))
 
 
 def save_policy(module: nn.Module, folder: str | Path) -> None:
@@ -85,3 +71,22 @@ def _without_progress_bars() -> Iterator[None]:
     finally:
         if was_enabled:
             logging.enable_progress_bar()
+
+
+def _load_module(path: str | Path) -> nn.Module:
+    if is_missing_folder(path):
+        raise ConfigError(
+            f"There is no model folder {str(path)!r}. Check the path: runs write theirs to RUN/model, "
+            'and the id of a model that can be downloaded is "organization/name".'
+        )
+    transformers = require("transformers", extra="train", purpose="Loading a model")
+    try:
+        with _without_progress_bars():
+            module = transformers.AutoModelForCausalLM.from_pretrained(str(path), dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"No causal language model could be loaded from {str(path)!r}. Give a folder written by "
+            f"`save_pretrained`, or the id of a model that can be downloaded. The reason: {reason}"
+        ) from error
+    return cast(nn.Module, module)

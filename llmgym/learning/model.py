@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..episode import Trajectory
 from ..errors import DataError
+from ..sampling.slot_cache import base_and_head
 from .agent import ModelOutputs
 
 _MAX_LOGITS = 2**24
@@ -33,7 +33,7 @@ class Policy:
 
     def __init__(self, module: nn.Module, *, num_tokens: int | None = None) -> None:
         self.module, self.num_tokens = module.eval(), num_tokens
-        self._base, self._head = _base_and_head(module)
+        self._base, self._head = base_and_head(module)
 
     @property
     def device(self) -> torch.device:
@@ -230,21 +230,3 @@ def _token_statistics(logits: Tensor, targets: Tensor, temperature: float, with_
     if not with_entropy:
         return logprobs, torch.zeros_like(logprobs)
     return logprobs, normaliser - (torch.softmax(logits, dim=-1) * logits).sum(dim=-1)
-
-
-@torch.no_grad()
-def _base_and_head(module: nn.Module) -> tuple[Any, Any]:
-    """The model below the head, and the head, if together they give the model's logits; else (None, None)."""
-    base, head = getattr(module, "base_model", None), getattr(module, "get_output_embeddings", lambda: None)()
-    if base is None or base is module or head is None:
-        return None, None
-    device = next(module.parameters()).device
-    inputs = {"input_ids": torch.arange(6, device=device).view(2, 3) % head.weight.shape[0], "use_cache": False}
-    states = getattr(base(**inputs), "last_hidden_state", None)
-    if states is None:
-        return None, None
-    expected, logits = module(**inputs).logits, head(states)
-    # The same operations on the same numbers agree to the last bit. A tolerance would miss the soft-capping of a new
-    # model, whose small logits it hardly changes yet.
-    is_same = torch.equal(logits.float(), expected.float())
-    return (base, head) if is_same else (None, None)

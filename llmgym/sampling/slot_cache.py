@@ -102,7 +102,6 @@ class SlotModel:
         self._text_config = model.config.get_text_config()
         # Eager attention adds its mask to the scores, so there True would mean "a little more" instead of "visible".
         self._adds_mask = getattr(model.config, "_attn_implementation", None) == "eager"
-        self._base, self._head = getattr(model, "base_model", None), model.get_output_embeddings()
         self.max_length = _longest_exact_sequence(self._text_config)
         """Tokens of the longest sequence that the model can be run on; None: no limit."""
         self._require_exactness()
@@ -171,9 +170,8 @@ class SlotModel:
         width = self._text_config.vocab_size
         sequences = [[(7 * row + 5 * place + 1) % width for place in range(6)] for row in range(2)]
         try:
-            if not self._head_gives_logits(sequences):
-                # Soft-capped or scaled logits: the whole model knows how.
-                self._base = None
+            # None of both for soft-capped or scaled logits: the whole model knows how.
+            self._base, self._head = base_and_head(self._model)
             expected = torch.stack([self._logits(ids)[-1] for ids in sequences]).float()
             # Rows of different lengths in slots that hold something already, as in the middle of a rollout.
             self._cache = SlotCache(2, self._text_config.num_hidden_layers)
@@ -186,14 +184,6 @@ class SlotModel:
         gap = float((logits - expected).abs().mean() / expected.std())
         if not gap <= (0.01 if self._model.dtype == torch.float32 else 0.1):
             raise self._refusal(f"they differ from those of the whole sequence by {gap:.2g} standard deviations")
-
-    def _head_gives_logits(self, sequences: list[list[int]]) -> bool:
-        if self._base is None or self._base is self._model or self._head is None:
-            return False
-        inputs = torch.tensor(sequences, device=self._model.device)
-        hidden = self._base(input_ids=inputs, use_cache=False).last_hidden_state
-        # To the last bit: a tolerance would miss what a soft cap does to the small logits of a new model.
-        return torch.equal(self._head(hidden), self._model(input_ids=inputs, use_cache=False).logits)
 
     def _logits(self, ids: list[int]) -> Tensor:
         inputs = torch.tensor([ids], device=self._model.device)
@@ -238,3 +228,21 @@ def _longest_exact_sequence(text_config: Any) -> int | None:
         text_config, "original_max_position_embeddings", None
     )
     return length or getattr(text_config, "max_position_embeddings", None)
+
+
+@torch.no_grad()
+def base_and_head(module: Any) -> tuple[Any, Any]:
+    """The model below the head, and the head, if together they give the model's logits; else (None, None)."""
+    base, head = getattr(module, "base_model", None), getattr(module, "get_output_embeddings", lambda: None)()
+    if base is None or base is module or head is None:
+        return None, None
+    device = next(module.parameters()).device
+    inputs = {"input_ids": torch.arange(6, device=device).view(2, 3) % head.weight.shape[0], "use_cache": False}
+    states = getattr(base(**inputs), "last_hidden_state", None)
+    if states is None:
+        return None, None
+    expected, logits = module(**inputs).logits, head(states)
+    # The same operations on the same numbers agree to the last bit. A tolerance would miss the soft-capping of a new
+    # model, whose small logits it hardly changes yet.
+    is_same = torch.equal(logits.float(), expected.float())
+    return (base, head) if is_same else (None, None)
