@@ -14,7 +14,7 @@ from torch import Tensor
 from llmgym.errors import ConfigError
 from llmgym.learning import ActionBatch, Aggregation, BaseAgent, ModelOutputs, Need, RolloutSpec
 from llmgym.learning.advantages import group_advantages
-from llmgym.learning.losses import clipped_policy_loss, is_clipped
+from llmgym.learning.losses import clipped_policy_loss, is_clipped, require_clip_range
 from llmgym.learning.masking import spread
 from llmgym.sampling import SamplingParams
 from llmgym.settings import one_config
@@ -47,11 +47,7 @@ class GRPOConfig:
                 f"group_size is {self.group_size}, but a group baseline needs at least 2 samples for each task. "
                 "Set group_size=2 or more."
             )
-        if not 0 <= self.clip_low <= 1 or self.clip_high < 0:
-            raise ConfigError(
-                f"clip_low is {self.clip_low} and clip_high {self.clip_high}, but the ratio is kept within "
-                "[1 - clip_low, 1 + clip_high]. Use clip_low from 0 to 1 and clip_high of at least 0."
-            )
+        require_clip_range(self.clip_low, self.clip_high)
         if self.temperature <= 0:
             raise ConfigError(f"temperature is {self.temperature}, but a group of greedy samples is one sample.")
 

@@ -18,7 +18,13 @@ from torch import Tensor
 from llmgym.errors import ConfigError
 from llmgym.learning import ActionBatch, Aggregation, BaseAgent, ModelOutputs, Need, RolloutSpec
 from llmgym.learning.advantages import gae_advantages
-from llmgym.learning.losses import clipped_policy_loss, clipped_value_loss, is_clipped, is_value_clipped
+from llmgym.learning.losses import (
+    clipped_policy_loss,
+    clipped_value_loss,
+    is_clipped,
+    is_value_clipped,
+    require_clip_range,
+)
 from llmgym.learning.masking import masked_whiten
 from llmgym.sampling import SamplingParams
 from llmgym.settings import one_config
@@ -64,11 +70,7 @@ class PPOConfig:
         for name in ("gamma", "lam"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but it must be from 0 to 1.")
-        if not 0 <= self.clip_low <= 1 or self.clip_high < 0:
-            raise ConfigError(
-                f"clip_low is {self.clip_low} and clip_high {self.clip_high}, but the ratio is kept within "
-                "[1 - clip_low, 1 + clip_high]. Use clip_low from 0 to 1 and clip_high of at least 0."
-            )
+        require_clip_range(self.clip_low, self.clip_high)
         if self.dual_clip <= 1 + self.clip_high:
             raise ConfigError(f"dual_clip is {self.dual_clip}, but it must exceed 1 + clip_high; inf switches it off.")
         if self.value_clip <= 0:

@@ -7,6 +7,8 @@ log-probability.
 import torch
 from torch import Tensor
 
+from ..errors import ConfigError
+
 
 def log_ratio(logprobs_BA: Tensor, old_logprobs_BA: Tensor | None, mask_BA: Tensor) -> Tensor:
     """log(policy / old policy) of each action token, shape (B, A); zero on padding."""
@@ -28,6 +30,15 @@ def policy_gradient_loss(logprobs_BA: Tensor, advantages_BA: Tensor, mask_BA: Te
         Williams 1992, "Simple statistical gradient-following algorithms for connectionist reinforcement learning".
     """
     return torch.where(mask_BA, -advantages_BA * logprobs_BA, 0.0)
+
+
+def require_clip_range(clip_low: float, clip_high: float) -> None:
+    """Refuse half-widths that are no trust region. Raises ConfigError."""
+    if not 0 <= clip_low <= 1 or clip_high < 0:
+        raise ConfigError(
+            f"clip_low is {clip_low} and clip_high {clip_high}, but the ratio is kept within "
+            "[1 - clip_low, 1 + clip_high]. Use clip_low from 0 to 1 and clip_high of at least 0."
+        )
 
 
 def clipped_policy_loss(
