@@ -38,6 +38,8 @@ class GRPOConfig:
     """Passes over a batch."""
     minibatches: int = 1
     """Optimizer steps in each pass."""
+    resample_rounds: int = 0
+    """Further collections that may be made to replace groups that `select` drops."""
     temperature: float = 1.0
     """Of sampling, and of the policy that learns."""
 
@@ -72,6 +74,7 @@ class GRPO(BaseAgent):
             sampling=SamplingParams(temperature=self.config.temperature),
             epochs=self.config.epochs,
             minibatches=self.config.minibatches,
+            resample_rounds=self.config.resample_rounds,
         )
         self.needs = frozenset({Need.OLD_LOGPROBS})
 

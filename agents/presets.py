@@ -35,13 +35,14 @@ class DAPOConfig(GRPOConfig):
     """Samples for each task; at least 2."""
     clip_high: float = 0.28
     """Upper half-width; larger than `clip_low`, so that what is unlikely can become likelier."""
+    resample_rounds: int = 4
+    """Further collections that may be made to replace dropped groups; the paper goes on until the batch is full."""
 
 
 class DAPO(GRPO):
-    """GRPO with a higher upper clip, the mean over tokens, and without groups that say nothing.
+    """GRPO with a higher upper clip, the mean over tokens, and without groups that say nothing, which are replaced.
 
-    Two parts of the paper are left out: groups that are dropped are not replaced by sampling more, so batches shrink;
-    and no reward is taken off answers that are too long, which is the environment's to do.
+    One part of the paper is left out: no reward is taken off answers that are too long.
 
     Source: Yu et al. 2025, arXiv:2503.14476.
     """

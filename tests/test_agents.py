@@ -220,6 +220,13 @@ def test_dapo_drops_groups_whose_rewards_are_equal_and_clips_higher():
     assert agent.aggregation is Aggregation.TOKEN_MEAN
 
 
+def test_dapo_asks_for_replacements_of_dropped_groups_and_grpo_does_not():
+    assert DAPO().rollout.resample_rounds > 0
+    assert GRPO().rollout.resample_rounds == 0
+    with pytest.raises(ConfigError, match="resample_rounds is -1, but it must be at least 0"):
+        DAPO(resample_rounds=-1)
+
+
 def test_presets_can_be_changed_like_grpo_itself():
     assert DrGRPO(group_size=4, scale_by_std=True).config.scale_by_std
     with pytest.raises(ConfigError, match="A GRPOConfig was given, but DAPOConfig was expected"):

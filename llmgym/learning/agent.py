@@ -64,11 +64,13 @@ class RolloutSpec:
     """Passes over a batch."""
     minibatches: int = 1
     """Optimizer steps in each pass."""
+    resample_rounds: int = 0
+    """Further collections that may be made to replace the groups that `select` drops; 0: learn from what is left."""
 
     def __post_init__(self) -> None:
-        for name in ("group_size", "epochs", "minibatches"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, but it must be at least 1.")
+        for name, least in (("group_size", 1), ("epochs", 1), ("minibatches", 1), ("resample_rounds", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}, but it must be at least {least}.")
 
     @property
     def is_on_policy(self) -> bool:
