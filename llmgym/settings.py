@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import numbers
+import tomllib
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -48,6 +49,33 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str = "") ->
             raise ConfigError(f"{_dotted(where, name)} is missing, and {cls.__name__} has no default for it. Set it.")
     hints = get_type_hints(cls)
     return cls(**{name: _convert(value, hints[name], _dotted(where, name)) for name, value in values.items()})
+
+
+def override_setting(values: dict[str, Any], override: str) -> None:
+    """Set in nested tables what "dotted.name=value" says, the value as TOML writes it; a bare word is a text.
+
+    Raises:
+        ConfigError: it has another form, or goes into something that is no table.
+    """
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        raise ConfigError(
+            f'{override!r} is not an override. Write "dotted.name=value", with the value as TOML writes it.'
+        )
+    *tables, last = name.strip().split(".")
+    place = values
+    for table in tables:
+        place = place.setdefault(table, {})
+        if not isinstance(place, dict):
+            raise ConfigError(f"{override!r} goes into {table!r}, which is a value and not a table.")
+    place[last] = _toml_value(text.strip())
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def one_config(cls: type[T], config: T | None, values: Mapping[str, Any], *, where: str = "") -> T:

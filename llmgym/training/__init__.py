@@ -5,8 +5,8 @@ from ..extras import require
 require("torch", extra="train", purpose="Training")
 require("transformers", extra="train", purpose="Training")
 
+from ..progress import RunProgress  # noqa: E402
 from .config import RunConfig, load_config, parse_config  # noqa: E402
-from .progress import RunProgress  # noqa: E402
 from .trainer import RunResult, Trainer  # noqa: E402
 
 __all__ = ["RunConfig", "RunProgress", "RunResult", "Trainer", "load_config", "parse_config"]

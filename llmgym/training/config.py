@@ -12,7 +12,7 @@ import tomli_w
 
 from ..errors import ConfigError
 from ..learning import LearnerConfig
-from ..settings import from_mapping
+from ..settings import from_mapping, override_setting
 from .cold_start import ColdStartConfig
 from .tiny_model import TinyModelConfig
 
@@ -139,30 +139,8 @@ def parse_config(text: str, overrides: Sequence[str] = (), *, source: str = "the
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source} is not TOML: {error}.") from error
     for override in overrides:
-        _override(values, override)
+        override_setting(values, override)
     return from_mapping(RunConfig, values)
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    name, equals, text = override.partition("=")
-    if not equals or not name:
-        raise ConfigError(
-            f'{override!r} is not an override. Write "dotted.name=value", e.g. "learner.learning_rate=1e-4".'
-        )
-    *tables, last = name.strip().split(".")
-    place = values
-    for table in tables:
-        place = place.setdefault(table, {})
-        if not isinstance(place, dict):
-            raise ConfigError(f"{override!r} goes into {table!r}, which is a value and not a table.")
-    place[last] = _value(text.strip())
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def to_toml(config: RunConfig) -> str:

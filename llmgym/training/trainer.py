@@ -17,6 +17,7 @@ from ..evaluation import Evaluation, evaluate_sampler
 from ..learning import Agent, DataKind, Learner, load_with_tokenizer, save_policy, with_tokenizer
 from ..learning.learner import require_feasible
 from ..messages import Tokenizer
+from ..progress import RunProgress
 from ..registry import AGENTS, SAMPLERS
 from ..rollout import Collector, TaskCursor, groups_of, plan_groups, save_trajectories
 from ..sampling import SamplingParams
@@ -24,7 +25,6 @@ from ..settings import checked_call
 from .cold_start import make_demonstrations, run_cold_start
 from .config import RunConfig, to_toml
 from .metrics import MetricsLog
-from .progress import RunProgress
 from .record import RunRecord, save_held_out, with_advantages
 from .tiny_model import build_character_tokenizer, build_tiny_model
 

@@ -1,4 +1,4 @@
-"""How a run shows that it is alive: bars in a terminal, plain lines elsewhere, nothing where it must be quiet."""
+"""How long work shows that it is alive: bars in a terminal, plain lines elsewhere, nothing where it must be quiet."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
