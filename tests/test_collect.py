@@ -1,7 +1,11 @@
 """Collecting: groups, seeds, order, retries, and what happens beside a slow or failing episode."""
 
 import asyncio
+import subprocess
+import sys
 import threading
+import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,8 +13,9 @@ import pytest
 
 import llmgym
 from llmgym.episode import EnvResponse, StopReason
-from llmgym.errors import ConfigError, SamplerError
-from llmgym.rollout import Collector, TaskCursor, collect, groups_of, plan_groups
+from llmgym.errors import ConfigError, PromptTooLong, SamplerError
+from llmgym.rollout import Collector, EnvPool, TaskCursor, collect, groups_of, plan_groups
+from llmgym.rollout.threads import DaemonThreads
 from llmgym.sampling import SamplingParams, ScriptedSampler
 from llmgym.scoring import Score
 
@@ -50,6 +55,10 @@ class NumberEnv(llmgym.MessageEnv):
 
 
 class BlockingEnv(NumberEnv):
+    def reset(self, task: llmgym.Task, rng: np.random.Generator) -> llmgym.InitialMessages:
+        self.threads.add(threading.current_thread().name)
+        return super().reset(task, rng)
+
     def step(self, message: llmgym.AssistantMessage) -> EnvResponse:  # type: ignore[override]
         self.threads.add(threading.current_thread().name)
         return EnvResponse(score=Score(reward=1.0), terminated=True)
@@ -122,12 +131,14 @@ def test_a_failing_sampler_is_an_error_and_not_a_reward() -> None:
         collect("test-collect/Number-v0", ScriptedSampler(fails), num_tasks=2)
 
 
-def test_synchronous_steps_run_in_threads_unless_determinism_is_asked_for() -> None:
+def test_resets_and_synchronous_steps_run_in_threads_unless_determinism_is_asked_for() -> None:
     collect("test-collect/Blocking-v0", says("x"), num_tasks=4, deterministic=True)
     assert NumberEnv.threads == {"MainThread"}
 
+    NumberEnv.threads.clear()
     collect("test-collect/Blocking-v0", says("x"), num_tasks=4, deterministic=False)
     assert len(NumberEnv.threads) > 1
+    assert "MainThread" not in NumberEnv.threads
 
 
 def test_what_is_sampled_behind_a_stop_string_is_no_part_of_the_episode() -> None:
@@ -206,3 +217,138 @@ def test_collecting_works_where_a_loop_is_running_as_in_a_notebook() -> None:
     assert [t.reward for t in in_notebook] == [
         t.reward for t in collect("test-collect/Number-v0", says("x"), num_tasks=3, seed=2)
     ]
+
+
+class UnevenEnv(NumberEnv):
+    """Prompts of very different lengths."""
+
+    def tasks(self, split: str) -> llmgym.TaskSource:
+        return llmgym.FiniteTasks([llmgym.Task(key=f"{n}", prompt="x" * n) for n in (5, 500, 6)])
+
+
+llmgym.register_env("test-collect/Uneven-v0", UnevenEnv, limits={"turn_tokens": 20, "context_tokens": 100})
+
+
+def test_a_prompt_that_leaves_no_room_is_recorded_as_invalid_and_ends_nothing_else() -> None:
+    trajectories = collect("test-collect/Uneven-v0", says("x"), num_tasks=3)
+
+    assert [(t.is_valid, t.stop_reason) for t in trajectories] == [
+        (True, StopReason.ANSWERED), (False, StopReason.CONTEXT_FULL), (True, StopReason.ANSWERED),
+    ]  # fmt: skip
+    assert "task '500'" in trajectories[1].metadata["problem"]
+    assert "the context holds 100" in trajectories[1].metadata["problem"]
+    assert trajectories[1].metadata["attempts"] == 1
+
+
+def test_where_no_prompt_leaves_room_the_limits_are_wrong_and_that_is_an_error() -> None:
+    with pytest.raises(PromptTooLong, match=r"context holds 4 .* Raise Limits"):
+        collect("test-collect/Uneven-v0", says("x"), num_tasks=3, env_kwargs={"limits": {"context_tokens": 4}})
+
+
+def test_what_made_an_episode_invalid_is_told() -> None:
+    NumberEnv.faults["train1"] = 99
+
+    problems = [t.metadata.get("problem", "") for t in collect("test-collect/Number-v0", says("x"), num_tasks=2)]
+
+    assert problems[0] == ""
+    assert "the service is gone" in problems[1]
+
+
+def test_several_environments_are_collected_from_one_after_the_other() -> None:
+    ids = ["test-collect/Number-v0", "test-collect/Blocking-v0"]
+
+    trajectories = collect(ids, says("x"), num_tasks=2, group_size=2)
+
+    assert [(t.env_id, t.group_id) for t in trajectories] == [
+        (ids[0], 0), (ids[0], 0), (ids[0], 1), (ids[0], 1), (ids[1], 2), (ids[1], 2), (ids[1], 3), (ids[1], 3),
+    ]  # fmt: skip
+    assert [t.metadata["env"] for t in trajectories] == [t.env_id for t in trajectories]
+
+
+def test_environments_of_one_id_are_told_apart_by_name() -> None:
+    slow, fast = (EnvPool("test-collect/Number-v0", name=name) for name in ("slow", "fast"))
+    tasks = [pool.tasks("train")[0] for pool in (slow, fast)]
+
+    plans = plan_groups(tasks, group_size=1, seed=(0,), envs=["slow", "fast"])
+    trajectories = asyncio.run(Collector([slow, fast], says("x")).run(plans, SamplingParams()))
+
+    assert [t.metadata["env"] for t in trajectories] == ["slow", "fast"]
+    with pytest.raises(ConfigError, match="a name of its own, but there are: slow, slow"):
+        Collector([slow, slow], says("x"))
+
+
+class HangingEnv(NumberEnv):
+    """Answers when it is let go."""
+
+    release = threading.Event()
+    answered = 0
+
+    def step(self, message: llmgym.AssistantMessage) -> EnvResponse:  # type: ignore[override]
+        type(self).release.wait(60)
+        type(self).answered += 1
+        return EnvResponse(score=Score(reward=1.0), terminated=True)
+
+
+llmgym.register_env("test-collect/Hanging-v0", HangingEnv)
+
+
+def test_an_interrupted_collection_does_not_wait_for_an_environment_that_hangs() -> None:
+    collector = Collector("test-collect/Hanging-v0", says("x"), deterministic=False)
+    plans = plan_groups([collector.tasks("train")[0]], group_size=3, seed=(0,))
+
+    async def interrupted() -> None:
+        await asyncio.wait_for(collector.run(plans, SamplingParams()), timeout=0.2)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(interrupted())
+
+    assert HangingEnv.answered == 0
+    hung = set(map(id, collector.pools[0]._envs))
+    HangingEnv.release.set()
+    asyncio.run(collector.run(plans, SamplingParams()))
+    # A thread may still be at work in what was cancelled, so none of it is used again.
+    assert len(set(map(id, collector.pools[0]._envs)) - hung) == 3
+
+
+def test_a_process_ends_though_an_environment_hangs() -> None:
+    program = """
+import asyncio, threading
+from llmgym.rollout.threads import DaemonThreads
+
+async def main():
+    await asyncio.wait_for(DaemonThreads(2).run(threading.Event().wait), timeout=0.1)
+
+try:
+    asyncio.run(main())
+except TimeoutError:
+    print("interrupted")
+"""
+
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+
+    assert (ended.stdout, ended.stderr) == ("interrupted\n", "")
+
+
+def test_calls_in_threads_give_back_what_they_return_or_raise_and_no_more_than_allowed_run_at_once() -> None:
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    def call(number: int) -> int:
+        nonlocal running, most
+        with lock:
+            running, most = running + 1, max(most, running + 1)
+        time.sleep(0.01)
+        with lock:
+            running -= 1
+        return 10 // number
+
+    async def all_of_them() -> list[Any]:
+        threads = DaemonThreads(3)
+        calls = [threads.run(partial(call, number)) for number in range(6)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    results = asyncio.run(all_of_them())
+
+    assert isinstance(results[0], ZeroDivisionError)
+    assert results[1:] == [10, 5, 3, 2, 2]
+    assert 1 <= most <= 3

@@ -3,10 +3,12 @@
 from .collect import Collector, EpisodePlan, collect, groups_of, plan_groups
 from .cursor import TaskCursor
 from .demonstrate import demonstrate
+from .env_pool import EnvPool
 from .store import load_trajectories, save_trajectories
 
 __all__ = [
     "Collector",
+    "EnvPool",
     "EpisodePlan",
     "TaskCursor",
     "collect",

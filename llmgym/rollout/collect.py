@@ -3,19 +3,25 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ..episode import EnvResponse, Task, TaskSource, TokenEnv, Trajectory
-from ..episode.register import make_token_env
+from ..episode import EnvResponse, Episode, StopReason, Task, TaskSource, TokenEnv, Trajectory
 from ..episode.token_env import noise_rng
 from ..episode.waiting import run_to_end
-from ..errors import ConfigError, EnvironmentFailure, InfrastructureError, SamplerError
+from ..errors import ConfigError, EnvironmentFailure, InfrastructureError, LLMGymError, PromptTooLong, SamplerError
+from ..registry import closest
 from ..sampling import FinishReason, Sampler, SamplingParams, Session
+from .env_pool import EnvPool
+from .threads import DaemonThreads
+
+T = TypeVar("T")
+
+_MAX_THREADS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,16 +35,33 @@ class EpisodePlan:
     """Of the policy's tokens."""
     group_id: int = 0
     sample_index: int = 0
+    env: str = ""
+    """Name of the environment that the task is of; "" where the collector has only one."""
 
 
-def plan_groups(tasks: Sequence[Task], *, group_size: int, seed: tuple[int, ...]) -> list[EpisodePlan]:
+def plan_groups(
+    tasks: Sequence[Task],
+    *,
+    group_size: int,
+    seed: tuple[int, ...],
+    envs: Sequence[str] | None = None,
+    first_group: int = 0,
+) -> list[EpisodePlan]:
     """`group_size` episodes for each task, group after group; all seeds derive from `seed`, group and sample.
+
+    Args:
+        tasks: one for each group.
+        group_size: episodes for each task.
+        seed: of everything random.
+        envs: for each task the name of its environment, where the collector has several.
+        first_group: number of the first group; with a number of its own no group repeats another's seeds.
 
     Raises:
         ConfigError: `group_size` is below 1.
     """
     if group_size < 1:
         raise ConfigError(f"{group_size} episodes were asked for each task. Ask for at least 1.")
+    names = envs if envs is not None else [""] * len(tasks)
     return [
         EpisodePlan(
             task=task,
@@ -46,8 +69,9 @@ def plan_groups(tasks: Sequence[Task], *, group_size: int, seed: tuple[int, ...]
             sampling_seed=_derived_seed(*seed, group, sample),
             group_id=group,
             sample_index=sample,
+            env=env,
         )
-        for group, task in enumerate(tasks)
+        for group, (task, env) in enumerate(zip(tasks, names, strict=True), start=first_group)
         for sample in range(group_size)
     ]
 
@@ -58,22 +82,26 @@ def _derived_seed(*parts: int) -> int:
 
 
 class Collector:
-    """Runs episodes of one environment at one sampler.
+    """Runs episodes of one or several environments at one sampler.
 
     Args:
-        env: id of the environment.
+        env: id of the environment, or a pool for each of several.
         sampler: produces the tokens.
-        tokenizer: as `gym.make` takes it; it must be that of the sampler's model.
-        env_kwargs: further keywords for `gym.make`.
+        tokenizer: as `gym.make` takes it; it must be that of the sampler's model. Pools have theirs.
+        env_kwargs: further keywords for `gym.make`. Pools have theirs.
         concurrency: episodes under way at once.
-        deterministic: the environment's synchronous steps run between the sampler's, so that the same seeds give
-            the same batches and tokens. False: they run in threads beside it, which is faster where they are slow.
+        deterministic: the environment's `reset` and synchronous `step`s run between the sampler's, so that the same
+            seeds give the same batches and tokens. False: they run in threads beside it, which is faster where they
+            are slow.
         retries: of an episode whose environment or verifier failed for reasons of its own.
+
+    Raises:
+        ConfigError: a number is out of range, or two pools have one name.
     """
 
     def __init__(
         self,
-        env: str,
+        env: str | Sequence[EnvPool],
         sampler: Sampler,
         *,
         tokenizer: Any = "bytes",
@@ -84,22 +112,26 @@ class Collector:
     ) -> None:
         if concurrency < 1:
             raise ConfigError(f"concurrency is {concurrency}, but at least 1 episode must be under way.")
-        self.env_id, self.sampler, self.retries = env, sampler, retries
-        self._env_kwargs = {**(env_kwargs or {}), "tokenizer": tokenizer, "view": "turn", "observation": "last"}
+        self.pools = [EnvPool(env, tokenizer=tokenizer, env_kwargs=env_kwargs)] if isinstance(env, str) else list(env)
+        """The environments, by kind."""
+        self._pool_of = {pool.name: pool for pool in self.pools}
+        if not self.pools or len(self._pool_of) < len(self.pools):
+            names = ", ".join(pool.name for pool in self.pools)
+            raise ConfigError(f"Each environment needs a name of its own, but there are: {names or 'none'}.")
+        self.sampler, self.retries = sampler, retries
         self._concurrency, self._deterministic = concurrency, deterministic
+        self._threads = DaemonThreads(min(_MAX_THREADS, concurrency))
         self.env_seconds = 0.0
         """Time that environments took so far, to begin and to answer; of several at once, the sum."""
-        self._envs: list[TokenEnv] = []
-        self._idle = [self._make_env()]
 
     @property
     def example_env(self) -> TokenEnv:
         """One of the environments, to ask for its tokenizer, limits or reference turns."""
-        return self._envs[0]
+        return self.pools[0].example
 
     def tasks(self, split: str) -> TaskSource:
-        """The tasks of a split."""
-        return self.example_env.message_env.tasks(split)
+        """The tasks of a split; with several environments, those of the first."""
+        return self.pools[0].tasks(split)
 
     async def run(
         self,
@@ -110,67 +142,83 @@ class Collector:
     ) -> list[Trajectory]:
         """Run all planned episodes; the answers are in the order of the plans.
 
-        An episode that fails for our reasons is tried again, then returned with `is_valid=False`.
+        An episode that fails for our reasons is tried again, then returned with `is_valid=False`. So is, at once, one
+        whose prompt leaves no room for an answer; its stop reason is CONTEXT_FULL. What went wrong is told in
+        `metadata["problem"]`.
 
         Raises:
             SamplerError: the sampler failed; without tokens there is nothing to record.
             ConfigError: `sampling` says where turns end, which is up to the environment.
+            PromptTooLong: no prompt of them all leaves room for an answer.
         """
         _require_no_endings(sampling)
         slots = asyncio.Semaphore(self._concurrency)
-        with ThreadPoolExecutor(max_workers=min(32, self._concurrency)) as threads:
 
-            async def run_one(plan: EpisodePlan) -> Trajectory:
-                async with slots:
-                    trajectory = await self._episode(plan, sampling, threads)
-                if on_episode is not None:
-                    on_episode(trajectory)
-                return trajectory
+        async def run_one(plan: EpisodePlan) -> Trajectory:
+            async with slots:
+                trajectory = await self._episode(plan, sampling)
+            if on_episode is not None:
+                on_episode(trajectory)
+            return trajectory
 
-            try:
-                async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(run_one(plan)) for plan in plans]
-            except ExceptionGroup as failures:
-                raise failures.exceptions[0] from failures  # one failure ends the batch, so it speaks for all
-        return [task.result() for task in tasks]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(run_one(plan)) for plan in plans]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures  # one failure ends the batch, so it speaks for all
+        trajectories = [task.result() for task in tasks]
+        if trajectories and all(map(has_too_long_prompt, trajectories)):
+            raise PromptTooLong(trajectories[0].metadata["problem"])
+        return trajectories
 
     def close(self) -> None:
         """Close all environments."""
-        for env in self._envs:
-            env.close()
+        self._threads.close()
+        for pool in self.pools:
+            pool.close()
 
-    async def _episode(self, plan: EpisodePlan, sampling: SamplingParams, threads: ThreadPoolExecutor) -> Trajectory:
-        env = self._idle.pop() if self._idle else self._make_env()
-        episode = env.episode
-        try:
-            for attempt in range(1 + self.retries):
-                try:
-                    started = time.perf_counter()
-                    episode.begin(plan.task, noise_rng(plan.seed))
-                    self.env_seconds += time.perf_counter() - started
-                    async with self.sampler.session(seed=plan.sampling_seed) as session:
-                        while not episode.is_over:
-                            await self._turn(env, session, sampling, threads)
-                    break
-                except SamplerError:
-                    raise
-                except InfrastructureError:
-                    if attempt == self.retries:
-                        break
-            return episode.trajectory(
-                metadata={"attempts": attempt + 1},
-                env_id=self.env_id,
+    async def _episode(self, plan: EpisodePlan, sampling: SamplingParams) -> Trajectory:
+        if plan.env and plan.env not in self._pool_of:
+            raise ConfigError(f"There is no environment {plan.env!r} here. {closest(plan.env, self._pool_of)}")
+        pool = self._pool_of[plan.env] if plan.env else self.pools[0]
+        with pool.lent() as env:
+            num_attempts, error = await self._attempts(env, plan, sampling)
+            metadata = {"attempts": num_attempts, "problem": error and str(error), "env": plan.env}
+            trajectory = env.episode.trajectory(
+                metadata={name: value for name, value in metadata.items() if value},
+                env_id=pool.env_id,
                 seed=plan.seed,
                 group_id=plan.group_id,
                 sample_index=plan.sample_index,
                 sampling=sampling,
             )
-        finally:
-            self._idle.append(env)
+        is_too_long = isinstance(error, PromptTooLong)
+        return replace(trajectory, stop_reason=StopReason.CONTEXT_FULL) if is_too_long else trajectory
 
-    async def _turn(
-        self, env: TokenEnv, session: Session, sampling: SamplingParams, threads: ThreadPoolExecutor
-    ) -> None:
+    async def _attempts(
+        self, env: TokenEnv, plan: EpisodePlan, sampling: SamplingParams
+    ) -> tuple[int, LLMGymError | None]:
+        """Play the planned episode, again where our machinery failed; how often, and what ended the last attempt."""
+        episode, error = env.episode, None
+        for attempt in range(1, 2 + self.retries):
+            try:
+                started = time.perf_counter()
+                await self._blocking(partial(episode.begin, plan.task, noise_rng(plan.seed)))
+                self.env_seconds += time.perf_counter() - started
+                async with self.sampler.session(seed=plan.sampling_seed) as session:
+                    while not episode.is_over:
+                        await self._turn(env, session, sampling)
+                return attempt, None
+            except SamplerError:
+                raise
+            except PromptTooLong as too_long:  # the task's fault: another attempt would not change it
+                episode.fail()
+                return attempt, too_long
+            except InfrastructureError as failure:
+                error = failure
+        return attempt, error
+
+    async def _turn(self, env: TokenEnv, session: Session, sampling: SamplingParams) -> None:
         """Sample until the turn is closed or cut, and have the environment answer."""
         episode = env.episode
         params = replace(sampling, max_new_tokens=episode.room, stop_token_ids=(env.tokenizer.eos_id,))
@@ -190,17 +238,12 @@ class Collector:
         if is_closed:
             started = time.perf_counter()
             with episode.guarding():
-                response = await self._answer(episode.ask, threads)
+                response = await self._answer(episode)
             episode.apply(response)
             self.env_seconds += time.perf_counter() - started
 
-    async def _answer(
-        self, ask: Callable[[], EnvResponse | Awaitable[EnvResponse]], threads: ThreadPoolExecutor
-    ) -> EnvResponse:
-        if self._deterministic:
-            response = ask()
-        else:
-            response = await asyncio.get_running_loop().run_in_executor(threads, ask)
+    async def _answer(self, episode: Episode) -> EnvResponse:
+        response = await self._blocking(episode.ask)
         if not inspect.isawaitable(response):
             return response
         try:
@@ -212,11 +255,13 @@ class Collector:
             # Nobody cancelled the episode: the environment lost something of its own.
             raise EnvironmentFailure("The environment's answer was cancelled from within.") from error
 
-    def _make_env(self) -> TokenEnv:
-        env = make_token_env(self.env_id, disable_env_checker=True, **self._env_kwargs)
-        self._env_kwargs["tokenizer"] = env.tokenizer  # loaded once
-        self._envs.append(env)
-        return env
+    async def _blocking(self, call: Callable[[], T]) -> T:
+        return call() if self._deterministic else await self._threads.run(call)
+
+
+def has_too_long_prompt(trajectory: Trajectory) -> bool:
+    """True for an episode that could not begin, as its prompt left no room for an answer."""
+    return trajectory.stop_reason is StopReason.CONTEXT_FULL and not trajectory.is_valid
 
 
 def _require_no_endings(sampling: SamplingParams) -> None:
@@ -234,7 +279,7 @@ def _require_no_endings(sampling: SamplingParams) -> None:
 
 
 def collect(
-    env: str,
+    env: str | Sequence[str],
     sampler: Sampler,
     *,
     num_tasks: int,
@@ -242,24 +287,31 @@ def collect(
     split: str = "train",
     sampling: SamplingParams | None = None,
     seed: int = 0,
+    tokenizer: Any = "bytes",
+    env_kwargs: Mapping[str, Any] | None = None,
     **collector_kwargs: Any,
 ) -> list[Trajectory]:
     """Trajectories of the first tasks of a split, `group_size` for each, group after group.
 
     Args:
-        env: id of the environment.
+        env: id of the environment, or of several: then of each the first tasks, one environment after the other.
         sampler: produces the tokens.
-        num_tasks: number of groups.
+        num_tasks: number of groups of an environment.
         group_size: trajectories for each task.
         split: of the tasks.
         sampling: how tokens are drawn.
         seed: of everything random.
-        collector_kwargs: keywords of `Collector`, such as tokenizer and env_kwargs.
+        tokenizer: as `gym.make` takes it; it must be that of the sampler's model.
+        env_kwargs: further keywords for `gym.make`, of each environment alike.
+        collector_kwargs: keywords of `Collector`, such as concurrency.
     """
-    collector = Collector(env, sampler, **collector_kwargs)
+    ids = [env] if isinstance(env, str) else list(env)
+    pools = [EnvPool(each, tokenizer=tokenizer, env_kwargs=env_kwargs) for each in ids]
+    collector = Collector(pools, sampler, **collector_kwargs)
     try:
-        tasks = collector.tasks(split).first(num_tasks)
-        plans = plan_groups(tasks, group_size=group_size, seed=(seed,))
+        chosen = [(task, pool.name) for pool in pools for task in pool.tasks(split).first(num_tasks)]
+        tasks, names = [task for task, _ in chosen], [name for _, name in chosen]
+        plans = plan_groups(tasks, group_size=group_size, seed=(seed,), envs=names if len(pools) > 1 else None)
         return run_to_end(collector.run(plans, sampling or SamplingParams()))
     finally:
         collector.close()
