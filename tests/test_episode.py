@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 import llmgym
 from llmgym.episode import EnvResponse, Segment, TokenEnv
-from llmgym.episode.stop_strings import first_stop
 from llmgym.episode.trajectory_json import trajectory_from_json, trajectory_to_json
 from llmgym.errors import ConfigError, EnvironmentFailure, PromptTooLong, ResetNeeded, ShapeError, VerifierError
+from llmgym.messages.stop_strings import first_stop
 from llmgym.sampling import KeptTokens
 from llmgym.scoring import Score
 

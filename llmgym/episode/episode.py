@@ -28,11 +28,11 @@ from ..errors import (
     VerifierError,
 )
 from ..messages import AssistantMessage, Chat, Message, ToolCallParser
+from ..messages.stop_strings import first_stop
 from ..sampling import KeptTokens
 from ..scoring import Score
 from .limits import EpisodeSettings, StopReason
 from .message_env import EnvResponse, InitialMessages, MessageEnv, require_kind
-from .stop_strings import first_stop
 from .tasks import Task
 from .trajectory import Trajectory
 from .turn_in_progress import TurnInProgress, segment_of
