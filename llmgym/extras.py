@@ -20,6 +20,10 @@ EXTRA_OF: Mapping[str, str] = {
     "datasets": "hub",
     "pyarrow": "hub",
     "docker": "docker",
+    "httpx": "endpoint",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
+    "trackio": "trackio",
 }
 """The extra that installs each optional package."""
 

@@ -14,11 +14,10 @@ from gymnasium.wrappers import (
     TimeLimit,
     TransformReward,
 )
-from llmgym.envs.copying import CopyEnv
 
 import llmgym
 from llmgym.episode.trajectory_json import trajectory_from_json, trajectory_to_json
-from llmgym.episode.wrappers import LengthPenalty, RecordTrajectories
+from llmgym.episode.wrappers import RecordTrajectories
 from llmgym.errors import ConfigError, DataError, EnvironmentFailure
 from llmgym.sampling import KeptTokens, SamplingParams
 
@@ -164,47 +163,6 @@ def arrays_of(segment):
 def test_what_is_no_trajectory_is_refused(values):
     with pytest.raises(DataError, match="not a trajectory"):
         trajectory_from_json(values)
-
-
-def penalised(view="text", **kwargs):
-    env = LengthPenalty(CopyEnv("hi"), **kwargs)
-    return llmgym.TokenEnv(env, view=view)
-
-
-@pytest.mark.parametrize(
-    ("said", "free_tokens", "reward"), [("hi", 3, 1.0), ("hi", 1, 0.8), ("hihi", 3, -0.2), ("", 0, -0.1)]
-)
-def test_a_length_penalty_charges_each_token_beyond_the_free_ones(said, free_tokens, reward):
-    env = penalised(per_token=0.1, free_tokens=free_tokens)
-
-    ((_, given, terminated, _, info),) = play(env, [said])
-
-    assert (given, terminated) == (pytest.approx(reward), True)
-    assert info["score"].parts.get("length_penalty", 0.0) == pytest.approx(min(0, reward - (said == "hi")))
-
-
-def test_a_length_penalty_is_the_same_in_the_token_view_and_in_the_trajectory():
-    env = penalised("token", per_token=0.1)
-
-    reward = sum(step[1] for step in play(env, HI))
-
-    assert reward == env.trajectory().reward == pytest.approx(0.7)
-
-
-class Waiting(CopyEnv):
-    async def step(self, message):
-        return super().step(message)
-
-
-def test_a_length_penalty_waits_for_asynchronous_environments():
-    env = llmgym.TokenEnv(LengthPenalty(Waiting("hi"), per_token=0.1), view="text")
-
-    assert play(env, ["hi"])[-1][1] == pytest.approx(0.7)
-
-
-def test_negative_prices_are_refused():
-    with pytest.raises(ConfigError, match="negative"):
-        penalised(per_token=-1.0)
 
 
 def test_gymnasiums_time_limit_truncates_a_turn_in_the_middle():

@@ -4,6 +4,7 @@ from .episode import Episode
 from .limits import EpisodeSettings, Limits, StopReason
 from .message_env import EnvResponse, InitialMessages, MessageEnv
 from .register import register_announced_envs, register_env
+from .rubric_env import RubricEnv
 from .tasks import FiniteTasks, GeneratedTasks, Task, TaskSource, content_key, split_of
 from .token_env import TokenEnv
 from .tool_env import ToolEnv
@@ -19,6 +20,7 @@ __all__ = [
     "Limits",
     "MessageEnv",
     "Role",
+    "RubricEnv",
     "Segment",
     "StopReason",
     "Task",

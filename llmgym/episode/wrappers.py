@@ -1,22 +1,14 @@
-"""What can be put around an environment, and Gymnasium does not have: recording, and a price for length."""
+"""What can be put around an environment, and Gymnasium does not have: recording."""
 
-import inspect
 import json
-from collections.abc import Awaitable, Sequence
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
 from ..errors import ConfigError, InfrastructureError
-from ..messages import AssistantMessage, ToolCall
-from ..scoring import Score
-from .message_env import EnvResponse, InitialMessages, MessageEnv
-from .tasks import Task, TaskSource
 from .token_env import TokenEnv
 from .trajectory_json import trajectory_to_json
 
@@ -75,57 +67,3 @@ class RecordTrajectories(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-
-
-class LengthPenalty(MessageEnv):
-    """Takes a price from a turn's reward for each sampled token beyond the first few.
-
-    It stands around the `MessageEnv`, not around the Gymnasium environment, so that every view, the collector and the
-    stored trajectory agree on the reward. Turns that a budget cut are not scored, so they cost nothing.
-
-    Args:
-        env: the environment whose turns are to be short.
-        per_token: the price of a token.
-        free_tokens: of each turn, its end token included.
-
-    Raises:
-        ConfigError: a number is negative.
-    """
-
-    def __init__(self, env: MessageEnv, *, per_token: float, free_tokens: int = 0) -> None:
-        if per_token < 0 or free_tokens < 0:
-            raise ConfigError(f"per_token is {per_token} and free_tokens {free_tokens}, but neither may be negative.")
-        self.env, self.per_token, self.free_tokens = env, per_token, free_tokens
-        self.tools = env.tools
-        self.default_limits = env.default_limits  # type: ignore[misc]
-        lowest, highest = env.reward_range
-        self.reward_range = (lowest - per_token * env.default_limits.episode_tokens, highest)
-
-    def tasks(self, split: str) -> TaskSource:
-        return self.env.tasks(split)
-
-    def reset(self, task: Task, rng: np.random.Generator) -> InitialMessages:
-        return self.env.reset(task, rng)
-
-    def step(self, message: AssistantMessage) -> EnvResponse | Awaitable[EnvResponse]:
-        response = self.env.step(message)
-        penalty = self.per_token * max(0, len(message.token_ids) - self.free_tokens)
-        if inspect.isawaitable(response):
-            return self._charge_later(response, penalty)
-        return self._charge(response, penalty)
-
-    def solve(self, task: Task) -> Sequence[str | ToolCall] | None:
-        return self.env.solve(task)
-
-    def close(self) -> None:
-        self.env.close()
-
-    async def _charge_later(self, response: Awaitable[EnvResponse], penalty: float) -> EnvResponse:
-        return self._charge(await response, penalty)
-
-    def _charge(self, response: EnvResponse, penalty: float) -> EnvResponse:
-        if not penalty:
-            return response
-        score = response.score or Score(reward=0.0)
-        parts = {**score.parts, "length_penalty": -penalty}
-        return replace(response, score=replace(score, reward=score.reward - penalty, parts=parts))

@@ -1,5 +1,6 @@
 """Samplers: token ids in, token ids and log-probabilities out."""
 
+from .ask import ask_endpoint, ask_sampler
 from .params import SamplingParams
 from .sampler import Completion, FinishReason, KeptTokens, Sampler, Session, WeightSource
 from .scripted_sampler import ScriptedSampler, TokenPolicy
@@ -14,4 +15,6 @@ __all__ = [
     "Session",
     "TokenPolicy",
     "WeightSource",
+    "ask_endpoint",
+    "ask_sampler",
 ]

@@ -1,0 +1,110 @@
+"""Asking a language model in messages: what a judge needs of a sampler or of a server."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from ..errors import ConfigError, SamplerError
+from ..extras import require
+from ..messages import Chat, Message, Tokenizer, chat_for
+from .params import SamplingParams
+from .sampler import Sampler
+
+_BUSY_OR_FAILED = (408, 429, 500, 502, 503, 504)
+FIRST_WAIT_S = 1.0
+"""Before the second attempt; each later wait is twice as long."""
+
+
+def ask_sampler(
+    sampler: Sampler, tokenizer: Tokenizer, *, params: SamplingParams | None = None, seed: int = 0
+) -> Callable[[Sequence[Message]], Awaitable[str]]:
+    """A function that asks a sampler's model.
+
+    Args:
+        sampler: not the one that the policy learns with, whose weights change.
+        tokenizer: that of its model, with a chat form.
+        params: how it answers; greedy in up to 1,024 tokens by default.
+        seed: with the text of a question it decides the random stream of the answer, whatever was asked before.
+    """
+    chat: Chat = chat_for(tokenizer)
+    params = params or SamplingParams(temperature=0.0, stop_token_ids=(tokenizer.eos_id,))
+
+    async def ask(messages: Sequence[Message]) -> str:
+        async with sampler.session(seed=_seed_of(messages, seed)) as session:
+            completion = await session.sample(chat.render(messages), params)
+        return tokenizer.decode([token for token in completion.token_ids if token != tokenizer.eos_id])
+
+    return ask
+
+
+def ask_endpoint(
+    url: str,
+    *,
+    model: str,
+    api_key: str = "",
+    temperature: float = 0.0,
+    max_tokens: int = 1024,
+    timeout_s: float = 60.0,
+    retries: int = 3,
+) -> Callable[[Sequence[Message]], Awaitable[str]]:
+    """A function that asks a server which speaks OpenAI's chat protocol.
+
+    Args:
+        url: up to and with its version, for example "http://localhost:8000/v1".
+        model: the name that the server knows.
+        api_key: sent as a bearer token, where given.
+        temperature: of sampling.
+        max_tokens: of an answer.
+        timeout_s: for one attempt.
+        retries: further attempts where the server is busy, fails or cannot be reached, after 1, 2, 4, ... seconds.
+
+    Raises (on asking):
+        SamplerError: the server gave no answer.
+        MissingExtraError: httpx is not installed.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f'The endpoint is {url!r}, but it must be an address like "http://localhost:8000/v1".')
+    httpx = require("httpx", extra="endpoint", purpose="Asking an endpoint")
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+    async def ask(messages: Sequence[Message]) -> str:
+        body = {
+            "model": model,
+            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "temperature": temperature,
+            "max_tokens": max_tokens,
+        }
+        problem = ""
+        async with httpx.AsyncClient(timeout=timeout_s, headers=headers) as client:
+            for attempt in range(retries + 1):
+                if attempt:
+                    await asyncio.sleep(FIRST_WAIT_S * 2 ** (attempt - 1))
+                try:
+                    reply = await client.post(f"{url.rstrip('/')}/chat/completions", json=body)
+                except httpx.TransportError as error:
+                    problem = repr(error)
+                    continue
+                if reply.status_code == 200:
+                    return _content(reply)
+                problem = f"status {reply.status_code}: {reply.text[:200]}"
+                if reply.status_code not in _BUSY_OR_FAILED:
+                    break
+        raise SamplerError(f"The endpoint {url} gave no answer: {problem}. Check its address, key and model name.")
+
+    return ask
+
+
+def _seed_of(messages: Sequence[Message], seed: int) -> int:
+    text = repr((seed, [(message.role, message.content) for message in messages]))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def _content(reply: Any) -> str:
+    try:
+        return str(reply.json()["choices"][0]["message"]["content"] or "")
+    except (ValueError, LookupError, TypeError) as error:
+        raise SamplerError(
+            f"The endpoint's answer is none of a chat completion: {reply.text[:200]!r}. Check that its address ends "
+            "in the version, such as /v1."
+        ) from error
