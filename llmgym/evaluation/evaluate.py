@@ -1,88 +1,179 @@
 """How good a policy is on tasks it has not learned from."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from ..episode import Task, TokenEnv, Trajectory
-from ..episode.register import make_token_env
-from ..episode.waiting import run_to_end
-from ..errors import ConfigError, InfrastructureError
-from ..extras import require
-from ..rollout import Collector, groups_of, plan_groups
+from ..episode import Task, TaskSource, Trajectory
+from ..errors import ConfigError
+from ..progress import RunProgress
+from ..rollout import Collector, plan_groups
 from ..sampling import Sampler, SamplingParams
-from .estimators import Estimate, clustered_mean, wilson_interval
+from .folder import EvaluationFolder
+from .policies import Player, TextPolicy, opened
+from .result import Evaluation
 
-TextPolicy = Callable[[Sequence[Mapping[str, str]]], str]
-"""From the conversation so far, as role and content, to the policy's next message."""
+NUM_GENERATED_TASKS = 200
+"""Tasks of an evaluation that names no number, where they are generated without end."""
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """What a policy earned. Trajectories that are not valid count nowhere but in `num_invalid`.
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """What is measured, beside the policy."""
 
-    Raises:
-        InfrastructureError: none is valid.
-    """
-
-    trajectories: tuple[Trajectory, ...]
-    full_reward: float
-    """An episode that earns it is a success."""
+    env: str
+    """Id of the environment."""
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Further keywords for `gym.make`."""
+    split: str = "test"
+    """Of the tasks."""
+    num_tasks: int | None = None
+    """The first so many distinct tasks; None: all of a finite split, or 200 that are generated."""
+    num_samples: int = 1
+    """Episodes of each task."""
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    """How a model's tokens are drawn; a function decides for itself."""
+    seed: int = 0
+    """Of everything random."""
 
     def __post_init__(self) -> None:
-        if not self.valid:
-            raise InfrastructureError(
-                f"All {len(self.trajectories)} episodes failed for reasons of the environment or its verifier, so they "
-                "say nothing about the policy. `llmgym check` on the environment may show why."
-            )
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}, but it must be at least 0.")
 
-    @property
-    def valid(self) -> list[Trajectory]:
-        """The trajectories that count."""
-        return [trajectory for trajectory in self.trajectories if trajectory.is_valid]
 
-    @property
-    def num_invalid(self) -> int:
-        """Trajectories that our machinery failed."""
-        return len(self.trajectories) - len(self.valid)
+def evaluate(
+    policy: str | Path | Sampler | TextPolicy,
+    env: str,
+    *,
+    num_tasks: int | None = None,
+    num_samples: int = 1,
+    split: str = "test",
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    seed: int = 0,
+    tokenizer: Any = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    concurrency: int = 64,
+    output: str | Path | None = None,
+    progress: RunProgress | None = None,
+) -> Evaluation:
+    """A policy's rewards on the first tasks of a split.
 
-    @property
-    def success(self) -> Estimate:
-        """Share of episodes with the full reward."""
-        groups = [[float(t.reward >= self.full_reward) for t in group] for group in groups_of(self.valid)]
-        if all(len(group) == 1 for group in groups):
-            return wilson_interval(sum(int(group[0]) for group in groups), len(groups))
-        share = clustered_mean(groups)
-        return Estimate(share.value, max(0.0, share.low), min(1.0, share.high))  # a normal interval knows no bounds
+        result = llmgym.evaluate("runs/a/model", "llmgym/GSM8K-v0", num_samples=8, output="evals/a")
+        print(result.success, result.pass_at_k[8], result.majority)
 
-    @property
-    def reward(self) -> Estimate:
-        """Mean reward of an episode."""
-        return clustered_mean([[trajectory.reward for trajectory in group] for group in groups_of(self.valid)])
+    Every episode has seeds of its own, from `seed` and its places among tasks and samples. An evaluation that was
+    interrupted therefore goes on in its folder and comes to what it would have come to, but for the rounding of
+    floats in batches of another size; episodes that were not valid are tried again.
 
-    @property
-    def tool_share(self) -> float:
-        """Share of episodes with at least one tool call."""
-        used = [any(turn.message.tool_calls for turn in trajectory.turns) for trajectory in self.valid]
-        return sum(used) / len(used)
+    Args:
+        policy: a model folder or id, a sampler, or any function from messages to text.
+        env: id of the environment.
+        num_tasks: the first so many distinct tasks; None: all of a finite split, or 200 that are generated.
+        num_samples: episodes for each task.
+        split: of the tasks.
+        temperature: 0 is greedy; a function decides for itself.
+        top_p: smallest set of likeliest tokens that holds this much probability; 1 keeps all.
+        top_k: so many of the likeliest tokens; 0 keeps all.
+        seed: of everything random.
+        tokenizer: that of a sampler's model; a model folder brings its own.
+        env_kwargs: further keywords for `gym.make`.
+        concurrency: episodes of a model or sampler under way at once.
+        output: folder for settings, episodes and figures; new, or of the same evaluation to go on with.
+        progress: shows how it goes, such as `llmgym.RunProgress()`; None: nothing is shown.
 
-    def summary(self) -> dict[str, Any]:
-        """The figures by name, as plain values."""
-        valid, success, reward = self.valid, self.success, self.reward
-        return {
-            "num_episodes": len(self.trajectories),
-            "num_invalid": self.num_invalid,
-            "success": success.value,
-            "success_low": success.low,
-            "success_high": success.high,
-            "reward": reward.value,
-            "tool_share": self.tool_share,
-            "mean_turns": sum(len(trajectory.turns) for trajectory in valid) / len(valid),
-            "mean_action_tokens": sum(trajectory.num_actions for trajectory in valid) / len(valid),
-            "stop_reasons": dict(Counter(str(trajectory.stop_reason) for trajectory in valid).most_common()),
-        }
+    Raises:
+        ConfigError: `policy` is none of these, a sampler came without its tokenizer, a number is out of range, or
+            `output` is of an evaluation with other settings.
+        OutputFolderError: `output` holds something else.
+        InfrastructureError: no episode was valid.
+    """
+    settings = EvaluationSettings(
+        env=env,
+        env_kwargs=env_kwargs or {},
+        split=split,
+        num_tasks=num_tasks,
+        num_samples=num_samples,
+        sampling=SamplingParams(temperature=temperature, top_p=top_p, top_k=top_k),
+        seed=seed,
+    )
+    with opened(policy, env, tokenizer=tokenizer, env_kwargs=env_kwargs, concurrency=concurrency) as player:
+        return measure(player, settings, output=output, progress=progress)
+
+
+def measure(
+    player: Player,
+    settings: EvaluationSettings,
+    *,
+    output: str | Path | None = None,
+    progress: RunProgress | None = None,
+    name: str = "evaluation",
+) -> Evaluation:
+    """As `evaluate`, of a policy that is open already; `name` is that of the progress."""
+    tasks = _first_tasks(player.env.message_env.tasks(settings.split), settings.num_tasks)
+    plans = plan_groups(tasks, group_size=settings.num_samples, seed=(settings.seed,))
+    full_reward = player.env.message_env.reward_range[1]
+    folder = EvaluationFolder(output, _config(player, settings, len(tasks), full_reward)) if output else None
+    # A task's episode that was tried again comes after the one that was not valid, and takes its place.
+    stored = {_place(trajectory): trajectory for trajectory in (folder.episodes() if folder else ())}
+    valid = {place for place, trajectory in stored.items() if trajectory.is_valid}
+    missing = [plan for plan in plans if (plan.group_id, plan.sample_index) not in valid]
+    shown = progress or RunProgress(quiet=True)
+    if len(missing) < len(plans):
+        shown.line(f"{name}: {len(plans) - len(missing)} of {len(plans)} episodes were stored already")
+    if missing:
+        successes = 0
+        with folder.appending() if folder else nullcontext() as log, shown.phase(name, len(missing)) as phase:
+
+            def on_episode(trajectory: Trajectory) -> None:
+                nonlocal successes
+                stored[_place(trajectory)] = trajectory
+                if log is not None:
+                    log.append(trajectory)
+                successes += trajectory.is_valid and trajectory.reward >= full_reward
+                phase.advance(f"{successes} with full reward")
+
+            player.play(missing, settings.sampling, settings.split, on_episode)
+    result = Evaluation(tuple(stored[plan.group_id, plan.sample_index] for plan in plans), full_reward)
+    if folder is not None:
+        folder.write_figures(result.figures())
+    return result
+
+
+def _place(trajectory: Trajectory) -> tuple[int, int]:
+    return trajectory.group_id, trajectory.sample_index
+
+
+def _first_tasks(source: TaskSource, num_tasks: int | None) -> list[Task]:
+    if num_tasks is not None:
+        return source.first(num_tasks)
+    if source.size is None:
+        return source.first(NUM_GENERATED_TASKS)
+    distinct: dict[str, Task] = {}
+    for index in range(source.size):
+        task = source[index]
+        distinct.setdefault(task.prompt, task)
+    return list(distinct.values())
+
+
+def _config(player: Player, settings: EvaluationSettings, num_tasks: int, full_reward: float) -> dict[str, Any]:
+    sampling = settings.sampling
+    return {
+        "env": settings.env,
+        "env_kwargs": dict(settings.env_kwargs),
+        "policy": dict(player.identity),
+        "split": settings.split,
+        "num_tasks": num_tasks,
+        "num_samples": settings.num_samples,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "seed": settings.seed,
+        "full_reward": full_reward,
+    }
 
 
 async def evaluate_sampler(
@@ -98,77 +189,3 @@ async def evaluate_sampler(
     plans = plan_groups(tasks, group_size=num_samples, seed=(seed,))
     trajectories = await collector.run(plans, sampling, on_episode=on_episode)
     return Evaluation(tuple(trajectories), collector.example_env.message_env.reward_range[1])
-
-
-def evaluate(
-    policy: str | Path | Sampler | TextPolicy,
-    env: str,
-    *,
-    num_tasks: int = 200,
-    num_samples: int = 1,
-    split: str = "test",
-    temperature: float = 1.0,
-    seed: int = 0,
-    tokenizer: Any = None,
-    env_kwargs: Mapping[str, Any] | None = None,
-) -> Evaluation:
-    """A policy's rewards on the first tasks of a split.
-
-    Args:
-        policy: a model folder or id, a sampler, or any function from messages to text.
-        env: id of the environment.
-        num_tasks: the first so many distinct tasks.
-        num_samples: episodes for each task.
-        split: of the tasks.
-        temperature: 0 is greedy; a function decides for itself.
-        seed: of everything random.
-        tokenizer: that of a sampler's model; a model folder brings its own.
-        env_kwargs: further keywords for `gym.make`.
-
-    Raises:
-        ConfigError: `policy` is none of these, a sampler came without its tokenizer, or `seed` is negative.
-    """
-    if seed < 0:
-        raise ConfigError(f"seed is {seed}, but it must be at least 0.")
-    if isinstance(policy, (str, Path)):
-        require("torch", extra="train", purpose="Evaluating a model folder")
-        from ..learning import load_with_tokenizer
-        from ..sampling.torch_sampler import TorchSampler
-
-        loaded, tokenizer = load_with_tokenizer(policy)
-        policy = TorchSampler(loaded.module, num_tokens=loaded.num_tokens)
-    if hasattr(policy, "session"):
-        if tokenizer is None:
-            raise ConfigError("A sampler was given without the tokenizer of its model. Pass tokenizer=... too.")
-        collector = Collector(env, cast(Sampler, policy), tokenizer=tokenizer, env_kwargs=env_kwargs)
-        try:
-            tasks = collector.tasks(split).first(num_tasks)
-            sampling = SamplingParams(temperature=temperature)
-            return run_to_end(evaluate_sampler(collector, tasks, num_samples=num_samples, sampling=sampling, seed=seed))
-        finally:
-            collector.close()
-    if not callable(policy):
-        raise ConfigError(
-            f"{type(policy).__name__} is not a policy. Pass a model folder or id, a sampler, or a function that takes "
-            "messages and returns text."
-        )
-    text_env = make_token_env(env, view="text", **(env_kwargs or {}))
-    try:
-        tasks = text_env.message_env.tasks(split).first(num_tasks)
-        plans = plan_groups(tasks, group_size=num_samples, seed=(seed,))
-        trajectories = [_play(text_env, policy, plan.task, split, plan.seed, plan.group_id) for plan in plans]
-        return Evaluation(tuple(trajectories), text_env.message_env.reward_range[1])
-    finally:
-        text_env.close()
-
-
-def _play(env: TokenEnv, policy: TextPolicy, task: Task, split: str, seed: int, group_id: int) -> Trajectory:
-    """One episode of a function from messages to text."""
-    try:
-        env.reset(seed=seed, options={"task": task.key, "split": split})
-        while not env.episode.is_over:
-            messages = [{"role": message.role, "content": message.content} for message in env.episode.messages]
-            env.step(policy(messages))
-    except InfrastructureError:
-        pass  # the trajectory says so: it is not valid
-    return replace(env.trajectory(), group_id=group_id)
