@@ -105,7 +105,7 @@ def gradient_of_one_update(agent, rows, monkeypatch, **config):
     def keep_gradients():
         found.update({name: p.grad.clone() for name, p in learner.policy.module.named_parameters()})
 
-    monkeypatch.setattr(learner.optimizer, "step", keep_gradients)
+    monkeypatch.setattr(learner.steps.optimizer, "step", keep_gradients)
     learner.update([rows[:3], rows[3:]])
     return found
 

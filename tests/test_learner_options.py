@@ -256,7 +256,7 @@ def test_policy_loss_is_weighted_and_rejected_tokens_stay_in_the_denominator(age
         rows[1] = on_policy(model, [rows[1]], gap=-1.0)[0]
         learner = learner_of(agent(), model, max_grad_norm=math.inf, **options)
         grads = []
-        learner.optimizer.step = lambda: grads.append(learner.policy.module.lm_head.weight.grad.clone())
+        learner.steps.optimizer.step = lambda: grads.append(learner.policy.module.lm_head.weight.grad.clone())
         metrics = learner.update([rows])
         return metrics, grads[0]
 

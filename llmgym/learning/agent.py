@@ -25,12 +25,14 @@ class DataKind(StrEnum):
 
 
 class Need(StrEnum):
-    """What the learner computes for an agent before its advantages, without gradient."""
+    """What the learner computes for an agent before its advantages, without gradient, or must have been told."""
 
     OLD_LOGPROBS = "old_logprobs"
     REF_LOGPROBS = "ref_logprobs"
     VALUES = "values"
     ENTROPY = "entropy"
+    MAX_ACTIONS = "max_actions"
+    """The length of the longest allowed trajectory, which `learner.max_actions` tells."""
 
 
 class Unit(StrEnum):

@@ -1,9 +1,12 @@
-"""The critic: an estimate of the return before each action, from the policy's own hidden states."""
+"""The critic: an estimate of the return before each action, from the policy's hidden states or from a model's own."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,23 +15,31 @@ from torch import Tensor, nn
 from ..episode import Segment, StopReason, Trajectory
 from ..errors import ConfigError
 from .action_batch import ActionBatch
-from .model import Policy
+from .model import Policy, action_values
 
 
 @dataclass(frozen=True, kw_only=True)
 class CriticConfig:
     """Settings of the critic, which only agents that need values have."""
 
+    kind: Literal["head", "model"] = "head"
+    """head: one unit on the policy's hidden states, which costs nothing. model: a copy of the policy's backbone with
+    such a head, which learns hidden states for values, at the price of a second model; the policy never feels it."""
     learning_rate: float = 1e-5
     """Peak learning rate of the critic's own parameters; it follows the policy's schedule."""
     stop_gradient: bool = True
-    """The value loss trains the critic alone. False: it trains the policy's hidden states too."""
+    """Of a head: the value loss trains the head alone. False: it trains the policy's hidden states too."""
     warmup_updates: int = 0
     """Updates at the beginning in which only the critic learns and the policy stays exactly as it is."""
 
     def __post_init__(self) -> None:
         if self.learning_rate <= 0:
             raise ConfigError(f"learner.critic.learning_rate is {self.learning_rate}, but it must be above 0.")
+        if self.kind == "model" and not self.stop_gradient:
+            raise ConfigError(
+                "learner.critic.stop_gradient is false, but a critic that is its own model shares no hidden states "
+                "with the policy. Leave it out, or use kind = 'head'."
+            )
         if self.warmup_updates < 0:
             raise ConfigError(f"learner.critic.warmup_updates is {self.warmup_updates}, but it must be at least 0.")
 
@@ -50,6 +61,34 @@ class CriticHead(nn.Module):
         """Values, shape (N,), of hidden states, shape (N, hidden_size); in float32."""
         hidden = hidden.detach() if stop_gradient else hidden
         return hidden.to(self.weight.dtype) @ self.weight + self.bias
+
+
+class CriticModel(nn.Module):
+    """A copy of a policy's backbone, and a `CriticHead` on its hidden states; all of it is trained.
+
+    Args:
+        policy: what to copy, as it is now.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        # In evaluation mode like the policy: dropout would make old and new values differ.
+        self.backbone = copy.deepcopy(policy.backbone).eval()
+        self.head = CriticHead(hidden_size(policy))
+
+    def forward(self, trajectories: Sequence[Trajectory]) -> Tensor:
+        """The value before each action, shape (B, A), zero on padding."""
+        return action_values(self.backbone, trajectories, partial(self.head, stop_gradient=False))
+
+
+def make_critic(policy: Policy, config: CriticConfig) -> CriticHead | CriticModel:
+    """The critic of a policy, on the same device.
+
+    Raises:
+        ConfigError: as `hidden_size`.
+    """
+    critic = CriticModel(policy) if config.kind == "model" else CriticHead(hidden_size(policy))
+    return critic.to(policy.device)
 
 
 def hidden_size(policy: Policy) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,31 @@ import torch
 from torch import Tensor, nn
 
 from ..episode import Trajectory
-from ..errors import CheckpointError, ConfigError, LearnerError
+from ..errors import CheckpointError, ConfigError
 from .action_batch import ActionBatch
-from .agent import Agent, Aggregation, Group, ModelOutputs, Need, Unit
+from .agent import Agent, Group, ModelOutputs, Need
 from .aggregation import action_weights, weighted_loss
 from .agreement import compare_logprobs, require_agreement
 from .correction import correct
-from .critic import CriticHead, hidden_size, judge_critic, rows_cut_from_outside, with_only_the_next_action
+from .critic import (
+    CriticHead,
+    CriticModel,
+    judge_critic,
+    make_critic,
+    rows_cut_from_outside,
+    with_only_the_next_action,
+)
+from .feasibility import require_feasible as require_feasible
+from .feasibility import require_temperature
 from .kl import KLConfig, penalize_rewards
 from .loading import load_policy
+from .losses import kl_k3
 from .microbatches import plan_microbatches, split_minibatches, unsplittable_rows
 from .model import ModelWeights, Policy
-from .optimization import LearnerConfig, make_optimizer
+from .optimization import LearnerConfig
+from .optimizer_steps import OptimizerSteps
 from .passes import evaluate_actions
-from .update_metrics import UpdateReport, describe_batch
-
-_MAX_NON_FINITE_STEPS = 3
-"""Steps in a row with a gradient that is not finite, after which there is nothing to hope for."""
+from .update_metrics import UpdateReport, describe_advantages, describe_batch
 
 
 class Learner:
@@ -57,18 +65,15 @@ class Learner:
         if Need.REF_LOGPROBS in agent.needs or self.config.kl is not None:
             frozen = copy.deepcopy(self.policy.module).requires_grad_(False)
             self.reference = Policy(frozen, num_tokens=self.policy.num_tokens)
-        self.critic: CriticHead | None = None
+        self.critic: CriticHead | CriticModel | None = None
         """Estimates the return before each action, where the agent needs it."""
         if Need.VALUES in agent.needs:
-            self.critic = CriticHead(hidden_size(self.policy)).to(self.policy.device)
-        self.optimizer = make_optimizer(self.policy.module, self.config, critic=self.critic)
+            self.critic = make_critic(self.policy, self.config.critic)
+        self.steps = OptimizerSteps(self.policy.module, self.critic, self.config)
         self.num_updates = 0
         """Calls of `update`."""
         self.last_advantages: dict[Trajectory, np.ndarray] = {}
         """float32[num_actions] of each trajectory that the last update learned from; empty for agents without any."""
-        self.num_steps = 0
-        """Optimizer steps planned so far, those without a gradient included; the learning rate follows them."""
-        self._num_non_finite_steps = 0
         self._generator = torch.Generator().manual_seed(self.config.seed)
 
     @property
@@ -100,7 +105,7 @@ class Learner:
         valid = [group for group in valid if group]
         selected = valid if is_selected else self.agent.select(valid)
         trajectories = [trajectory for group in selected for trajectory in group]
-        self._require_temperature(trajectories)
+        require_temperature(self.agent, trajectories)
 
         batch, metrics = self._prepare(trajectories, [index for index, group in enumerate(selected) for _ in group])
         metrics |= {"num_trajectories": float(len(trajectories)), "num_invalid": float(num_invalid)}
@@ -127,10 +132,8 @@ class Learner:
             "model": self.policy.module.state_dict(),
             "reference": None if self.reference is None else self.reference.module.state_dict(),
             "critic": None if self.critic is None else self.critic.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "steps": self.steps.state_dict(),
             "num_updates": self.num_updates,
-            "num_steps": self.num_steps,
-            "num_non_finite_steps": self._num_non_finite_steps,
             "minibatch_rng": self._generator.get_state(),
             "torch_rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -144,13 +147,12 @@ class Learner:
         """
         try:
             self.policy.module.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            self.steps.load_state_dict(state["steps"])
             if self.critic is not None:
                 self.critic.load_state_dict(state["critic"])
             if self.reference is not None:
                 self.reference.module.load_state_dict(state["reference"])
-            self.num_updates, self.num_steps = state["num_updates"], state["num_steps"]
-            self._num_non_finite_steps = state["num_non_finite_steps"]
+            self.num_updates = state["num_updates"]
             self._generator.set_state(state["minibatch_rng"])
             torch.set_rng_state(state["torch_rng"])
             if torch.cuda.is_available() and state["cuda_rng"]:
@@ -167,17 +169,20 @@ class Learner:
         batch = batch.replace(group_B=torch.tensor(group_of_row, dtype=torch.int64))
         metrics = describe_batch(batch, is_online=agent.rollout is not None)
         units = unsplittable_rows(batch, agent.unit)
+        reward_B = batch.reward_B
 
         is_on_policy = agent.rollout is None or agent.rollout.is_on_policy
         is_off_policy_agent = Need.OLD_LOGPROBS in agent.needs and not is_on_policy
         kl_in_reward = config.kl if self._kl_in_loss is None else None
         if is_off_policy_agent or kl_in_reward is not None or config.correction is not None or self.critic is not None:
-            old = self._evaluate(self.policy, trajectories, units, critic=self._value_function())
+            old = self._evaluate(trajectories, units)
             batch = batch.replace(old_logprobs_BA=old.logprobs_BA, values_BA=old.values_BA)
         if self.critic is not None:
             batch = batch.replace(bootstrap_value_B=self._bootstrap_values(trajectories))
         if self.reference is not None:
-            batch = batch.replace(ref_logprobs_BA=self._evaluate(self.reference, trajectories, units).logprobs_BA)
+            run = partial(self.reference.action_outputs, temperature=self.temperature)
+            ref = evaluate_actions(run, trajectories, units, microbatch_tokens=config.microbatch_tokens)
+            batch = batch.replace(ref_logprobs_BA=ref.logprobs_BA)
 
         if config.correction is not None and batch.num_tokens:
             batch, weight_metrics = correct(batch, config.correction)
@@ -186,34 +191,33 @@ class Learner:
             batch, kl_metrics = penalize_rewards(batch, kl_in_reward)
             metrics |= kl_metrics
         batch = agent.advantages(batch)
-        metrics |= judge_critic(batch)
+        metrics |= describe_advantages(batch, reward_B) | judge_critic(batch)
         if not is_off_policy_agent:
             # On policy, nothing moves before the one step, so the ratio is 1 exactly, and not up to rounding.
             batch = batch.replace(old_logprobs_BA=None)
         return batch.to(self.policy.device), metrics
 
-    def _evaluate(
-        self,
-        policy: Policy,
-        trajectories: Sequence[Trajectory],
-        units: list[list[int]],
-        *,
-        critic: Callable[[Tensor], Tensor] | None = None,
-    ) -> ModelOutputs:
+    def _evaluate(self, trajectories: Sequence[Trajectory], units: list[list[int]]) -> ModelOutputs:
+        """What `_run` gives, without gradient."""
         return evaluate_actions(
-            policy,
+            self._run,
             trajectories,
             units,
-            temperature=self.temperature,
             microbatch_tokens=self.config.microbatch_tokens,
-            critic=critic,
+            with_values=self.critic is not None,
         )
 
-    def _value_function(self) -> Callable[[Tensor], Tensor] | None:
-        """Values of hidden states; while the critic warms up, no gradient goes on to the policy."""
-        if self.critic is None:
-            return None
-        return partial(self.critic, stop_gradient=self.config.critic.stop_gradient or self._is_warming_up)
+    def _run(self, trajectories: Sequence[Trajectory], *, with_entropy: bool = False) -> ModelOutputs:
+        """The forward pass of policy and critic. While the critic warms up, no gradient of it reaches the policy."""
+        head = None
+        if isinstance(self.critic, CriticHead):
+            head = partial(self.critic, stop_gradient=self.config.critic.stop_gradient or self._is_warming_up)
+        outputs = self.policy.action_outputs(
+            trajectories, temperature=self.temperature, with_entropy=with_entropy, critic=head
+        )
+        if isinstance(self.critic, CriticModel):
+            outputs = replace(outputs, values_BA=self.critic(trajectories))
+        return outputs
 
     @property
     def _is_warming_up(self) -> bool:
@@ -230,7 +234,7 @@ class Learner:
         if rows:
             next_actions = [with_only_the_next_action(trajectories[row]) for row in rows]
             units = [[index] for index in range(len(rows))]
-            values_BA = self._evaluate(self.policy, next_actions, units, critic=self._value_function()).values_BA
+            values_BA = self._evaluate(next_actions, units).values_BA
             assert values_BA is not None
             bootstrap_B[rows] = values_BA[:, 0]
         return bootstrap_B
@@ -246,15 +250,10 @@ class Learner:
         weights_BA = action_weights(batch, self.agent.aggregation)
         learner_BA = torch.zeros_like(weights_BA)
 
-        self.optimizer.zero_grad(set_to_none=True)
+        self.steps.optimizer.zero_grad(set_to_none=True)
         for micro in plan_microbatches(trajectories, units, microbatch_tokens=self.config.microbatch_tokens):
             part = batch.rows(micro)
-            outputs = self.policy.action_outputs(
-                [trajectories[row] for row in micro],
-                temperature=self.temperature,
-                with_entropy=Need.ENTROPY in self.agent.needs,
-                critic=self._value_function(),
-            )
+            outputs = self._run([trajectories[row] for row in micro], with_entropy=Need.ENTROPY in self.agent.needs)
             width = part.mask_BA.shape[1]
             losses = self._losses(outputs, part)
             components = {name: weighted_loss(loss, weights_BA[micro, :width]) for name, loss in losses.items()}
@@ -262,17 +261,28 @@ class Learner:
             if total.requires_grad:
                 total.backward()  # type: ignore[no-untyped-call]
             learner_BA[micro, :width] = outputs.logprobs_BA.detach().to(learner_BA)
-            with torch.no_grad():
-                report.add_losses({"loss": total, **{f"loss_{name}": loss for name, loss in components.items()}})
-                report.add_token_sums(self.agent.diagnostics(outputs, part), part.mask_BA)
-                if outputs.entropy_BA is not None:
-                    report.add_token_sums({"entropy": outputs.entropy_BA}, part.mask_BA)
-                if self._kl_in_loss is not None and "kl" in losses:
-                    report.add_token_sums({"kl": losses["kl"] / self._kl_in_loss.coef}, part.mask_BA)
-                report.num_tokens += part.num_tokens
+            report.add_losses({"loss": total, **{f"loss_{name}": loss for name, loss in components.items()}})
+            self._report_tokens(outputs, part, losses, report)
         if batch.old_logprobs_BA is None:
             report.agreement = self._compare_with_sampler(batch, learner_BA)
-        self._apply_gradient(report)
+        self.steps.take(report)
+
+    @torch.no_grad()
+    def _report_tokens(
+        self, outputs: ModelOutputs, batch: ActionBatch, losses: Mapping[str, Tensor], report: UpdateReport
+    ) -> None:
+        """Means over the tokens of a micro-batch."""
+        report.num_tokens += batch.num_tokens
+        report.add_token_sums(self.agent.diagnostics(outputs, batch), batch.mask_BA)
+        if self.agent.rollout is not None:
+            report.add_policy_change(outputs.logprobs_BA, batch.old_logprobs_BA, batch.mask_BA)
+        if outputs.entropy_BA is not None:
+            report.add_token_sums({"entropy": outputs.entropy_BA}, batch.mask_BA)
+        if self._kl_in_loss is not None and "kl" in losses:
+            report.add_token_sums({"kl": losses["kl"] / self._kl_in_loss.coef}, batch.mask_BA)
+        elif self.config.kl is None and batch.ref_logprobs_BA is not None:
+            kl_BA = kl_k3(outputs.logprobs_BA, batch.ref_logprobs_BA, batch.mask_BA)
+            report.add_token_sums({"kl": kl_BA}, batch.mask_BA)
 
     def _losses(self, outputs: ModelOutputs, batch: ActionBatch) -> Mapping[str, Tensor]:
         """The agent's components and what the options make of them; while the critic warms up, only its own."""
@@ -290,46 +300,6 @@ class Learner:
             components["kl"] = kl.coef * kl.estimate(outputs.logprobs_BA, ref_logprobs_BA, batch.mask_BA)
         return components
 
-    def _apply_gradient(self, report: UpdateReport) -> None:
-        """Clip and step, unless there is nothing to learn from or the gradient is not finite."""
-        learning_rate = self.config.learning_rate_at(self.num_steps)
-        self.num_steps += 1
-        norms = self._clip_gradients()
-        report.add_step({**norms, "learning_rate": learning_rate})
-        if not all(math.isfinite(norm) for norm in norms.values()):
-            self._num_non_finite_steps += 1
-            report.num_non_finite += 1
-            if self._num_non_finite_steps >= _MAX_NON_FINITE_STEPS:
-                raise LearnerError(
-                    f"The gradient was not finite in {self._num_non_finite_steps} steps in a row, so training cannot "
-                    "go on. Go back to a checkpoint and lower the learning rate, or look for rewards or losses that "
-                    "overflow."
-                )
-        else:
-            self._num_non_finite_steps = 0
-            if any(norm > 0 for norm in norms.values()):
-                for group in self.optimizer.param_groups:
-                    group["lr"] = learning_rate * group["lr_scale"]
-                self.optimizer.step()
-                report.num_taken += 1
-        self.optimizer.zero_grad(set_to_none=True)
-
-    def _clip_gradients(self) -> dict[str, float]:
-        """Norms before clipping, of policy and critic for themselves: a new critic's large error slows no policy.
-
-        Where all gradients of one are zero, they are taken away, or momentum would move its weights.
-        """
-        parts = {"grad_norm": list(self.policy.module.parameters())}
-        if self.critic is not None:
-            parts["critic_grad_norm"] = list(self.critic.parameters())
-        norms = {}
-        for name, parameters in parts.items():
-            norms[name] = float(nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm))
-            if norms[name] == 0:
-                for parameter in parameters:
-                    parameter.grad = None
-        return norms
-
     def _compare_with_sampler(self, batch: ActionBatch, learner_BA: Tensor) -> dict[str, float]:
         """Metrics of agreement; at the very first update, disagreement is an error."""
         if self.agent.rollout is None or batch.sampling_logprobs_BA is None:
@@ -339,47 +309,12 @@ class Learner:
             require_agreement(agreement, max_mean_gap=self.config.max_sampling_gap)
         return agreement
 
-    def _require_temperature(self, trajectories: Sequence[Trajectory]) -> None:
-        if self.agent.rollout is None:
-            return
-        expected = self.agent.rollout.sampling.temperature
-        for trajectory in trajectories:
-            if trajectory.sampling is not None and trajectory.sampling.temperature != expected:
-                raise ConfigError(
-                    f"A trajectory (task {trajectory.task_key!r}) was sampled at temperature "
-                    f"{trajectory.sampling.temperature}, but the agent learns at {expected}. Sample with the agent's "
-                    "`rollout.sampling`, so that both mean the same distribution."
-                )
-
 
 def _advantages_of(trajectories: Sequence[Trajectory], batch: ActionBatch) -> dict[Trajectory, np.ndarray]:
     if batch.advantages_BA is None:
         return {}
     rows = batch.advantages_BA.float().cpu().numpy()
     return {trajectory: row[: trajectory.num_actions] for trajectory, row in zip(trajectories, rows, strict=True)}
-
-
-def require_feasible(agent: Agent, config: LearnerConfig) -> None:
-    """Refuse an agent that needs what a learner with these settings does not have.
-
-    Raises:
-        ConfigError: it does.
-    """
-    if agent.aggregation is Aggregation.CONSTANT and config.max_actions is None:
-        raise ConfigError(
-            "The agent divides its loss by the length of the longest allowed trajectory, but learner.max_actions is "
-            "not set. Set it to the episode's token limit."
-        )
-    if agent.rollout is None and (config.kl is not None or config.correction is not None):
-        raise ConfigError(
-            f"learner.kl and learner.correction are for tokens that the policy sampled, but {type(agent).__name__} "
-            "learns offline. Leave them out."
-        )
-    if agent.unit is not Unit.TOKEN and config.correction is not None and config.correction.level == "token":
-        raise ConfigError(
-            f"learner.correction has the level 'token', but {type(agent).__name__} has one loss for a whole "
-            f"{agent.unit}. Use the level 'sequence' or 'geometric'."
-        )
 
 
 def _component(components: Mapping[str, Tensor], name: str, agent: Agent, setting: str) -> Tensor:

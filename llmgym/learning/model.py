@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,14 @@ class Policy:
         return next(self.module.parameters()).device
 
     @property
+    def backbone(self) -> nn.Module:
+        """What makes the hidden states: the model below the head, or the whole model where they cannot be told apart.
+
+        See `action_values`.
+        """
+        return self.module if self._base is None else self._base
+
+    @property
     def runs_head_on_actions_only(self) -> bool:
         """True where prompt and tool tokens cost no logits."""
         return self._base is not None
@@ -67,8 +76,7 @@ class Policy:
         Raises:
             DataError: a segment begins with an action, which nothing predicts.
         """
-        layout = _Layout.of(trajectories)
-        shape = (len(trajectories), max((trajectory.num_actions for trajectory in trajectories), default=0))
+        layout, shape = _Layout.of(trajectories), _table_shape(trajectories)
         if layout is None:
             empty = torch.zeros(shape, device=self.device)
             return ModelOutputs(
@@ -94,14 +102,7 @@ class Policy:
 
         The head works on the hidden states, or the first are the logits themselves.
         """
-        positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None, :]
-        is_real_ST = positions < lengths[:, None]
-        inputs = {
-            "input_ids": input_ids,
-            "attention_mask": is_real_ST.long(),
-            "position_ids": positions.expand_as(input_ids),
-            "use_cache": False,
-        }
+        inputs = _inputs(input_ids, lengths)
         if self._base is None:
             outputs = self.module(**inputs, **({"output_hidden_states": True} if with_hidden else {}))
             return outputs.logits, outputs.hidden_states[-1] if with_hidden else None
@@ -133,6 +134,48 @@ class Policy:
                 parts.append(statistics(chunk, chunk_targets))
         logprobs, entropies = zip(*parts, strict=True)
         return torch.cat(logprobs), torch.cat(entropies)
+
+
+def action_values(
+    backbone: nn.Module, trajectories: Sequence[Trajectory], critic: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Values of all action tokens from the hidden states of a `Policy.backbone`, or of a copy; differentiable.
+
+    Args:
+        backbone: it.
+        trajectories: the B rows.
+        critic: see `Policy.action_outputs`.
+
+    Returns:
+        (B, A) table, zero on padding; A is the most actions of a row.
+    """
+    layout, shape = _Layout.of(trajectories), _table_shape(trajectories)
+    device = next(backbone.parameters()).device
+    if layout is None:
+        return torch.zeros(shape, device=device)
+    tensors = [torch.from_numpy(array).to(device) for array in layout]
+    input_ids, lengths, segments, positions, _, rows, columns = tensors
+    if getattr(backbone, "get_output_embeddings", lambda: None)() is None:
+        hidden = backbone(**_inputs(input_ids, lengths)).last_hidden_state
+    else:
+        hidden = backbone(**_inputs(input_ids, lengths), output_hidden_states=True).hidden_states[-1]
+    values = critic(hidden[segments, positions])
+    return values.new_zeros(shape).index_put((rows, columns), values)
+
+
+def _inputs(input_ids: Tensor, lengths: Tensor) -> dict[str, Any]:
+    """What a transformers model is called with for a right-padded table of segments."""
+    positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None, :]
+    return {
+        "input_ids": input_ids,
+        "attention_mask": (positions < lengths[:, None]).long(),
+        "position_ids": positions.expand_as(input_ids),
+        "use_cache": False,
+    }
+
+
+def _table_shape(trajectories: Sequence[Trajectory]) -> tuple[int, int]:
+    return len(trajectories), max((trajectory.num_actions for trajectory in trajectories), default=0)
 
 
 class ModelWeights:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -88,16 +88,19 @@ def make_optimizer(module: nn.Module, config: LearnerConfig, *, critic: nn.Modul
 
     Each group's "lr_scale" is its learning rate as a multiple of the policy's.
     """
+    groups = _groups(module, config.weight_decay, lr_scale=1.0)
+    if critic is not None:
+        groups += _groups(critic, config.weight_decay, lr_scale=config.critic.learning_rate / config.learning_rate)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
+
+
+def _groups(module: nn.Module, weight_decay: float, *, lr_scale: float) -> list[dict[str, Any]]:
+    """Matrices, which decay, and the rest, which does not."""
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in parameters if parameter.dim() >= 2]
     others = [parameter for parameter in parameters if parameter.dim() < 2]
     groups = [
-        {"params": matrices, "weight_decay": config.weight_decay, "lr_scale": 1.0},
-        {"params": others, "weight_decay": 0.0, "lr_scale": 1.0},
+        {"params": matrices, "weight_decay": weight_decay, "lr_scale": lr_scale},
+        {"params": others, "weight_decay": 0.0, "lr_scale": lr_scale},
     ]
-    if critic is not None:
-        lr_scale = config.critic.learning_rate / config.learning_rate
-        groups.append({"params": list(critic.parameters()), "weight_decay": 0.0, "lr_scale": lr_scale})
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=config.learning_rate, betas=config.betas
-    )
+    return [group for group in groups if group["params"]]

@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from .action_batch import ActionBatch
 from .advantages import is_zero_variance_group
+from .losses import log_ratio
 from .masking import masked_mean, masked_sum
 
 
@@ -20,6 +22,7 @@ class UpdateReport:
     agreement: dict[str, float] = field(default_factory=dict)
     step_sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     token_sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    maxima: dict[str, float] = field(default_factory=dict)
     num_tokens: int = 0
     num_steps: int = 0
     num_taken: int = 0
@@ -27,11 +30,19 @@ class UpdateReport:
 
     def add_losses(self, losses: Mapping[str, Tensor]) -> None:
         for name, loss in losses.items():
-            self.step_sums[name] += float(loss)
+            self.step_sums[name] += float(loss.detach())
 
     def add_token_sums(self, tables: Mapping[str, Tensor], mask_BA: Tensor) -> None:
         for name, table_BA in tables.items():
             self.token_sums[name] += float(masked_sum(table_BA, mask_BA))
+
+    def add_policy_change(self, logprobs_BA: Tensor, old_logprobs_BA: Tensor | None, mask_BA: Tensor) -> None:
+        """How far the policy of this step is from the one before the update: probability ratio and KL(old || new)."""
+        log_ratio_BA = log_ratio(logprobs_BA, old_logprobs_BA, mask_BA).double()
+        ratio_BA = log_ratio_BA.exp()
+        self.add_token_sums({"ratio_mean": ratio_BA, "old_kl": torch.expm1(log_ratio_BA) - log_ratio_BA}, mask_BA)
+        if bool(mask_BA.any()):
+            self.maxima["ratio_max"] = max(self.maxima.get("ratio_max", 0.0), float(ratio_BA[mask_BA].max()))
 
     def add_step(self, numbers: Mapping[str, float]) -> None:
         self.num_steps += 1
@@ -39,14 +50,34 @@ class UpdateReport:
             self.step_sums[name] += number
 
     def means(self) -> dict[str, float]:
-        """Losses by step, diagnostics by token."""
+        """Losses by step, diagnostics by token; the largest of what has a maximum."""
         return {
+            **self.maxima,
             **{name: value / self.num_steps for name, value in self.step_sums.items()},
             **{name: value / self.num_tokens for name, value in self.token_sums.items()},
             "num_optimizer_steps": float(self.num_taken),
             "num_steps_without_gradient": float(self.num_steps - self.num_taken - self.num_non_finite),
             "num_non_finite_steps": float(self.num_non_finite),
         }
+
+
+def describe_advantages(batch: ActionBatch, reward_B: Tensor) -> dict[str, float]:
+    """Metrics of what an agent made of the rewards.
+
+    Args:
+        batch: with what the agent's `advantages` set.
+        reward_B: the rewards that the environments paid, shape (B,).
+
+    Returns:
+        advantage_std: sample standard deviation over action tokens. shaped_reward: mean reward after penalties, where
+        there are any; what was paid stays what it was.
+    """
+    metrics = {}
+    if batch.advantages_BA is not None and batch.num_tokens > 1:
+        metrics["advantage_std"] = float(batch.advantages_BA[batch.mask_BA].double().std())
+    if not torch.equal(batch.reward_B, reward_B):
+        metrics["shaped_reward"] = float(batch.reward_B.mean())
+    return metrics
 
 
 def describe_batch(batch: ActionBatch, *, is_online: bool) -> dict[str, float]:

@@ -1,0 +1,52 @@
+"""What an agent asks for and a learner has: combinations that cannot work are refused before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..episode import Trajectory
+from ..errors import ConfigError
+from .agent import Agent, Aggregation, Need, Unit
+from .optimization import LearnerConfig
+
+
+def require_feasible(agent: Agent, config: LearnerConfig) -> None:
+    """Refuse an agent that needs what a learner with these settings does not have.
+
+    Raises:
+        ConfigError: it does.
+    """
+    asks_for_limit = agent.aggregation is Aggregation.CONSTANT or Need.MAX_ACTIONS in agent.needs
+    if asks_for_limit and config.max_actions is None:
+        raise ConfigError(
+            f"{type(agent).__name__} measures trajectories by the length of the longest allowed one, but "
+            "learner.max_actions is not set. Set it to the episode's token limit."
+        )
+    if agent.rollout is None and (config.kl is not None or config.correction is not None):
+        raise ConfigError(
+            f"learner.kl and learner.correction are for tokens that the policy sampled, but {type(agent).__name__} "
+            "learns offline. Leave them out."
+        )
+    if agent.unit is not Unit.TOKEN and config.correction is not None and config.correction.level == "token":
+        raise ConfigError(
+            f"learner.correction has the level 'token', but {type(agent).__name__} has one loss for a whole "
+            f"{agent.unit}. Use the level 'sequence' or 'geometric'."
+        )
+
+
+def require_temperature(agent: Agent, trajectories: Iterable[Trajectory]) -> None:
+    """Refuse trajectories of another distribution than the agent learns.
+
+    Raises:
+        ConfigError: one was sampled at another temperature.
+    """
+    if agent.rollout is None:
+        return
+    expected = agent.rollout.sampling.temperature
+    for trajectory in trajectories:
+        if trajectory.sampling is not None and trajectory.sampling.temperature != expected:
+            raise ConfigError(
+                f"A trajectory (task {trajectory.task_key!r}) was sampled at temperature "
+                f"{trajectory.sampling.temperature}, but the agent learns at {expected}. Sample with the agent's "
+                "`rollout.sampling`, so that both mean the same distribution."
+            )
