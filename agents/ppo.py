@@ -70,9 +70,7 @@ class PPOConfig:
         for name in ("gamma", "lam"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but it must be from 0 to 1.")
-        require_clip_range(self.clip_low, self.clip_high)
-        if self.dual_clip <= 1 + self.clip_high:
-            raise ConfigError(f"dual_clip is {self.dual_clip}, but it must exceed 1 + clip_high; inf switches it off.")
+        require_clip_range(self.clip_low, self.clip_high, self.dual_clip)
         if self.value_clip <= 0:
             raise ConfigError(f"value_clip is {self.value_clip}, but it must be above 0; inf switches it off.")
         for name in ("vf_coef", "entropy_coef"):
@@ -128,7 +126,7 @@ class PPO(BaseAgent):
             batch.mask_BA,
             clip_low=self.config.clip_low,
             clip_high=self.config.clip_high,
-            dual_clip=self.config.dual_clip if math.isfinite(self.config.dual_clip) else None,
+            dual_clip=self.config.dual_clip,
         )
         value_BA = clipped_value_loss(
             outputs.values_BA,
@@ -151,6 +149,7 @@ class PPO(BaseAgent):
             batch.mask_BA,
             clip_low=self.config.clip_low,
             clip_high=self.config.clip_high,
+            dual_clip=self.config.dual_clip,
         )
         value_clipped_BA = is_value_clipped(
             outputs.values_BA, batch.required("values_BA"), batch.mask_BA, clip=self.config.value_clip

@@ -1,9 +1,8 @@
-"""Relatives of GRPO that differ from it in settings, or in which groups they learn from."""
+"""Relatives of GRPO that differ from it in settings alone."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmgym.learning import Aggregation, Group
+from llmgym.learning import Aggregation
 
 from .grpo import GRPO, GRPOConfig
 
@@ -35,20 +34,24 @@ class DAPOConfig(GRPOConfig):
     """Samples for each task; at least 2."""
     clip_high: float = 0.28
     """Upper half-width; larger than `clip_low`, so that what is unlikely can become likelier."""
-    resample_rounds: int = 4
-    """Further collections that may be made to replace dropped groups; the paper goes on until the batch is full."""
+    drop_equal_groups: bool = True
+    """Dynamic sampling: learn only from groups whose rewards differ."""
+    resample_rounds: int = 9
+    """Further collections that may be made to replace the dropped groups. The paper names no end; its released recipe
+    stops at ten collections."""
+    overlong_buffer: float = 0.2
+    """The last part of the token limit, as a share of it, in which each token costs reward: 4096 of 20480 tokens."""
+    minibatches: int = 16
+    """Optimizer steps in each pass."""
 
 
 class DAPO(GRPO):
-    """GRPO with a higher upper clip, the mean over tokens, and without groups that say nothing, which are replaced.
+    """GRPO with a higher upper clip, the mean over tokens, a soft punishment of length, and only of groups that differ.
 
-    One part of the paper is left out: no reward is taken off answers that are too long.
+    Groups whose samples all earn the same are dropped and replaced by sampling more. There is no KL penalty. The
+    paper's overlong filtering, its alternative to the punishment, is `mask_truncated`.
 
-    Source: Yu et al. 2025, arXiv:2503.14476.
+    Source: Yu et al. 2025, arXiv:2503.14476; its section 4.1 has the settings.
     """
 
     config_class = DAPOConfig
-
-    def select(self, groups: Sequence[Group]) -> Sequence[Group]:
-        """The groups whose rewards differ."""
-        return [group for group in groups if len({trajectory.reward for trajectory in group}) > 1]

@@ -1,7 +1,7 @@
 """REINFORCE: each trajectory against the mean of the whole batch.
 
 Source: Williams 1992, "Simple statistical gradient-following algorithms for connectionist reinforcement learning".
-Whitening by the batch, as in Hu et al. 2025, arXiv:2501.03262, but over trajectories and without its KL penalty.
+All tokens of a trajectory share its reward; 'reinforce++' has returns of tokens, whitened over tokens.
 """
 
 from collections.abc import Mapping

@@ -3,10 +3,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from llmgym.agents.cispo import CISPO
 from llmgym.agents.grpo import GRPO, GRPOConfig
+from llmgym.agents.gspo import GSPO
 from llmgym.agents.ppo import PPO
 from llmgym.agents.presets import DAPO, DrGRPO
 from llmgym.agents.reinforce import Reinforce
+from llmgym.agents.reinforce_pp import ReinforcePP, ReinforcePPBaseline
 from llmgym.agents.rloo import RLOO
 from llmgym.agents.sft import SFT
 
@@ -47,8 +50,17 @@ def outputs_like(batch, logprob):
         GRPO(scale_by_std=False, epochs=2, clip_high=0.3),
         GRPO(aggregation=Aggregation.TRAJECTORY_MEAN),
         GRPO(aggregation=Aggregation.CONSTANT),
+        GRPO(dual_clip=3.0, drop_equal_groups=True, resample_rounds=2),
+        GRPO(overlong_buffer=0.5, mask_truncated=True),
         DrGRPO(),
         DAPO(),
+        GSPO(),
+        GSPO(aggregation=Aggregation.TOKEN_MEAN, clip_low=0.2, clip_high=0.2, dual_clip=3.0),
+        CISPO(),
+        CISPO(minibatches=1, max_ratio=1.0),
+        ReinforcePP(),
+        ReinforcePP(epochs=2, dual_clip=3.0, group_size=4),
+        ReinforcePPBaseline(),
         PPO(),
         PPO(gamma=0.9, lam=0.95, dual_clip=3.0, value_clip=0.1, vf_coef=1.0, entropy_coef=0.01, epochs=2),
         PPO(aggregation=Aggregation.TRAJECTORY_MEAN, minibatches=1),
@@ -67,11 +79,15 @@ def test_agent_keeps_all_promises(agent):
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
+        ("cispo", CISPO),
         ("dapo", DAPO),
         ("drgrpo", DrGRPO),
         ("grpo", GRPO),
+        ("gspo", GSPO),
         ("ppo", PPO),
         ("reinforce", Reinforce),
+        ("reinforce++", ReinforcePP),
+        ("reinforce++-baseline", ReinforcePPBaseline),
         ("rloo", RLOO),
         ("sft", SFT),
     ],

@@ -99,7 +99,7 @@ class DividesByNothing(Plain):
     [
         (ForgetsTheMask, "padding gets a gradient"),
         (WhitensOverPadding, "padding changes the gradient"),
-        (DividesByATinyEpsilon, "groups with equal rewards give advantages up to .* not exactly 0"),
+        (DividesByATinyEpsilon, "groups with equal rewards and lengths give advantages up to .* not exactly 0"),
         (KeepsTheRewardOfASingleton, r"a group of one give advantages up to 0\.1, not exactly 0"),
         (NormalisesEachMicroBatch, "micro-batches changes the gradient"),
         (DependsOnRowOrder, "permuting the trajectories"),

@@ -20,6 +20,7 @@ from llmgym.learning.losses import (
 logprob = st.floats(-5, 0)
 advantage = st.floats(-3, 3)
 tokens = st.lists(st.tuples(logprob, logprob, advantage), min_size=1, max_size=6)
+dual_clips = st.one_of(st.just(math.inf), st.floats(3.1, 5))
 clips = st.tuples(st.floats(0, 1), st.floats(0, 2))
 
 
@@ -36,7 +37,7 @@ def columns_of(entries, padding=0):
     return row(new, padding).requires_grad_(), row(old, padding), row(advantages, padding)
 
 
-@given(tokens, clips, st.one_of(st.none(), st.floats(3.1, 5)), st.integers(0, 3))
+@given(tokens, clips, dual_clips, st.integers(0, 3))
 def test_clipped_loss_equals_its_definition_whatever_the_padding(entries, clip, dual_clip, padding):
     low, high = clip
     new, old, advantages = columns_of(entries, padding)
@@ -48,21 +49,21 @@ def test_clipped_loss_equals_its_definition_whatever_the_padding(entries, clip, 
     def by_definition(l_new, l_old, a):
         r = math.exp(l_new - l_old)
         objective = min(r * a, min(max(r, 1 - low), 1 + high) * a)
-        return -max(objective, dual_clip * a) if a < 0 and dual_clip is not None else -objective
+        return -max(objective, dual_clip * a) if a < 0 else -objective
 
     expected = [by_definition(*entry) for entry in entries]
     assert loss[0].tolist() == pytest.approx([*expected, *[0.0] * padding])
 
 
-@given(tokens, clips)
-def test_clipped_tokens_are_those_without_a_gradient(entries, clip):
+@given(tokens, clips, dual_clips)
+def test_clipped_tokens_are_those_without_a_gradient(entries, clip, dual_clip):
     new, old, advantages = columns_of(entries)
     mask = mask_of(len(entries))
-    options = {"clip_low": clip[0], "clip_high": clip[1]}
+    options = {"clip_low": clip[0], "clip_high": clip[1], "dual_clip": dual_clip}
     ratio = (new - old).exp().detach()
-    at_the_edge = ((ratio - 1 - clip[1]).abs() < 1e-9) | ((ratio - 1 + clip[0]).abs() < 1e-9)
+    at_the_edge = sum((ratio - edge).abs() < 1e-9 for edge in (1 - clip[0], 1 + clip[1], dual_clip)) > 0
 
-    clipped_policy_loss(new, old, advantages, mask, dual_clip=None, **options).sum().backward()
+    clipped_policy_loss(new, old, advantages, mask, **options).sum().backward()
 
     clipped = is_clipped(new, old, advantages, mask, **options)
     has_gradient = new.grad != 0
@@ -74,7 +75,7 @@ def test_at_ratio_one_the_clipped_gradient_is_the_plain_policy_gradient(entries)
     new, _, advantages = columns_of(entries)
     mask = mask_of(len(entries))
 
-    loss = clipped_policy_loss(new, None, advantages, mask, clip_low=0.2, clip_high=0.2, dual_clip=None)
+    loss = clipped_policy_loss(new, None, advantages, mask, clip_low=0.2, clip_high=0.2, dual_clip=math.inf)
 
     (clipped,) = torch.autograd.grad(loss.sum(), new)
     (plain,) = torch.autograd.grad(policy_gradient_loss(new, advantages, mask).sum(), new)

@@ -35,6 +35,8 @@ class ActionBatch:
     """float32, value after the last action; 0 where nothing is to be expected after it."""
     max_actions: int
     """Length of the longest allowed trajectory, the constant of `Aggregation.CONSTANT`."""
+    is_truncated_B: Tensor | None = None
+    """bool, True where a budget ended the trajectory, not the task."""
     sampling_logprobs_BA: Tensor | None = None
     """float32, from the engine that sampled the tokens; None where any trajectory has none."""
     old_logprobs_BA: Tensor | None = None
@@ -69,7 +71,8 @@ class ActionBatch:
             max_actions: length of the longest allowed trajectory; None takes the longest one given.
 
         Raises:
-            DataError: a trajectory is not valid, so that its reward means nothing.
+            DataError: a trajectory is not valid, so that its reward means nothing, or its sampler gave
+                log-probabilities that are no numbers.
             ConfigError: tokens were sampled from a distribution cut by top-p or top-k.
         """
         for index, trajectory in enumerate(trajectories):
@@ -96,6 +99,7 @@ class ActionBatch:
             group_B=torch.tensor([trajectory.group_id for trajectory in trajectories], dtype=torch.int64),
             bootstrap_value_B=torch.zeros(shape[0]),
             max_actions=max_actions if max_actions is not None else shape[1],
+            is_truncated_B=torch.tensor([trajectory.truncated for trajectory in trajectories], dtype=torch.bool),
             sampling_logprobs_BA=table(_sampling_logprobs) if has_logprobs and max(num_actions, default=0) else None,
         )
 
@@ -156,6 +160,16 @@ def _require_learnable(index: int, trajectory: Trajectory) -> None:
         raise DataError(
             f"Trajectory {index} (task {trajectory.task_key!r}) is not valid: our machinery failed in it "
             f"({trajectory.stop_reason.value}), so its reward means nothing. Leave it out."
+        )
+    if not all(
+        np.isfinite(segment.sampling_logprobs).all()
+        for segment in trajectory.segments
+        if segment.sampling_logprobs is not None
+    ):
+        raise DataError(
+            f"Trajectory {index} (task {trajectory.task_key!r}) has sampling log-probabilities that are not finite, "
+            "so the tokens cannot have been sampled from that distribution. Look at the sampler; a trajectory with "
+            "none at all (None) can be learned from."
         )
     is_cut = trajectory.sampling is not None and not trajectory.sampling.keeps_all_tokens
     if is_cut or any(segment.kept_tokens is not None for segment in trajectory.segments):

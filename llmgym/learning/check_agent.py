@@ -40,7 +40,7 @@ def check_agent(agent: Agent) -> None:
     - Padding changes nothing and gets no gradient; permuting rows permutes the gradient; splitting a batch into
       micro-batches, or a trajectory into segments, gives the same gradient; the same input gives the same result.
     - No NaN anywhere, also for trajectories without an action and groups with equal rewards; where the baseline is a
-      group's, equal rewards give advantage exactly 0.
+      group's, equal rewards of equally long trajectories give advantage exactly 0.
     - At ratio 1 the component "policy" has the gradient of the plain policy gradient (token losses), and current
       log-probabilities passed as old ones change nothing.
 
@@ -176,15 +176,22 @@ class _Kit:
 
     def degenerate_group(self) -> list[str]:
         # 0.1 has no exact binary form, so the mean of equal rewards is not exactly one of them.
-        equal = [_trajectory(length, 0.1, group_id=row // 4, row=row) for row, length in enumerate(self.lengths)]
+        def equal(lengths: Sequence[int]) -> list[Trajectory]:
+            return [_trajectory(length, 0.1, group_id=row // 4, row=row) for row, length in enumerate(lengths)]
+
+        alike = equal([3] * len(self.lengths))  # lengths may have been paid for
         problems = []
-        for what, rows in (("groups with equal rewards", equal), ("a group of one", equal[:1])):
+        for what, rows, is_alike in (
+            ("groups with equal rewards", equal(self.lengths), False),
+            ("groups with equal rewards and lengths", alike, True),
+            ("a group of one", alike[:1], True),
+        ):
             batch = self._batch(rows)
             result = self._run(batch=batch, tables=_tables(batch.mask_BA))
             if not all(bool(torch.isfinite(gradient).all()) for gradient in result.gradients.values()):
                 problems.append(f"{what} give a gradient that is not finite")
             largest = 0.0 if result.advantages_BA is None else float(result.advantages_BA.abs().max())
-            if self._has_group_baseline and largest != 0:
+            if is_alike and self._has_group_baseline and largest != 0:
                 problems.append(f"{what} give advantages up to {largest:.3g}, not exactly 0")
         return problems
 
@@ -283,7 +290,7 @@ def _tables(mask_BA: Tensor) -> dict[str, Tensor]:
 
 
 def _trajectory(num_actions: int, reward: float, *, group_id: int, row: int) -> Trajectory:
-    """One segment: a prompt of two tokens, then two turns with an answer of one token between them."""
+    """A segment: a prompt of two tokens, then two turns with an answer of one token between them; cut at 5 actions."""
     lengths = [length for length in (num_actions - num_actions // 2, num_actions // 2) if length]
     mask, turns = [False, False], []
     for index, length in enumerate(lengths):
@@ -292,6 +299,7 @@ def _trajectory(num_actions: int, reward: float, *, group_id: int, row: int) -> 
         turns.append(TurnRecord(0, len(mask) - length, len(mask), AssistantMessage(""), score))
         mask += [False]
     action_mask = np.array(mask)
+    is_cut = num_actions == 5
     return Trajectory(
         segments=(
             Segment(
@@ -302,9 +310,9 @@ def _trajectory(num_actions: int, reward: float, *, group_id: int, row: int) -> 
         ),
         turns=tuple(turns),
         reward=reward,
-        terminated=True,
-        truncated=False,
-        stop_reason=StopReason.ANSWERED,
+        terminated=not is_cut,
+        truncated=is_cut,
+        stop_reason=StopReason.TOKEN_BUDGET if is_cut else StopReason.ANSWERED,
         group_id=group_id,
         sample_index=row,
         role=Role.ROLLOUT,
@@ -329,8 +337,8 @@ def _split_segments(trajectory: Trajectory) -> Trajectory:
         segments=tuple(segments),
         turns=tuple(turns),
         reward=trajectory.reward,
-        terminated=True,
-        truncated=False,
+        terminated=trajectory.terminated,
+        truncated=trajectory.truncated,
         stop_reason=trajectory.stop_reason,
         group_id=trajectory.group_id,
         sample_index=trajectory.sample_index,

@@ -4,10 +4,13 @@
 log-probability.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError
+from .masking import masked_mean
 
 
 def log_ratio(logprobs_BA: Tensor, old_logprobs_BA: Tensor | None, mask_BA: Tensor) -> Tensor:
@@ -32,13 +35,15 @@ def policy_gradient_loss(logprobs_BA: Tensor, advantages_BA: Tensor, mask_BA: Te
     return torch.where(mask_BA, -advantages_BA * logprobs_BA, 0.0)
 
 
-def require_clip_range(clip_low: float, clip_high: float) -> None:
-    """Refuse half-widths that are no trust region. Raises ConfigError."""
+def require_clip_range(clip_low: float, clip_high: float, dual_clip: float = math.inf) -> None:
+    """Refuse half-widths that are no trust region, and a dual clip inside of it. Raises ConfigError."""
     if not 0 <= clip_low <= 1 or clip_high < 0:
         raise ConfigError(
             f"clip_low is {clip_low} and clip_high {clip_high}, but the ratio is kept within "
             "[1 - clip_low, 1 + clip_high]. Use clip_low from 0 to 1 and clip_high of at least 0."
         )
+    if dual_clip <= 1 + clip_high:
+        raise ConfigError(f"dual_clip is {dual_clip}, but it must exceed 1 + clip_high; inf switches it off.")
 
 
 def clipped_policy_loss(
@@ -49,12 +54,12 @@ def clipped_policy_loss(
     *,
     clip_low: float,
     clip_high: float,
-    dual_clip: float | None,
+    dual_clip: float,
 ) -> Tensor:
     """The clipped surrogate of PPO, on each token's probability ratio r_t.
 
         L_t = -min(r_t * A_t, clip(r_t, 1 - clip_low, 1 + clip_high) * A_t)
-        L_t = min(L_t, -dual_clip * A_t)  where A_t < 0 and dual_clip is given
+        L_t = min(L_t, -dual_clip * A_t)  where A_t < 0
 
     Args:
         logprobs_BA: of the current policy, with gradient, shape (B, A).
@@ -63,18 +68,14 @@ def clipped_policy_loss(
         mask_BA: True where the token is real, shape (B, A).
         clip_low: lower half-width of the trust region, in [0, 1].
         clip_high: upper half-width, at least 0.
-        dual_clip: bound on the ratio for negative advantages, above 1 + clip_high; None for no bound.
+        dual_clip: bound on the ratio for negative advantages, above 1 + clip_high; infinity for no bound.
 
     Source:
         Schulman et al. 2017, arXiv:1707.06347; asymmetric: Yu et al. 2025, arXiv:2503.14476; dual clip:
         Ye et al. 2019, arXiv:1912.09729.
     """
     ratio_BA = log_ratio(logprobs_BA, old_logprobs_BA, mask_BA).exp()
-    clipped_BA = ratio_BA.clamp(1 - clip_low, 1 + clip_high)
-    loss_BA = torch.maximum(-advantages_BA * ratio_BA, -advantages_BA * clipped_BA)
-    if dual_clip is not None:
-        bounded_BA = torch.minimum(loss_BA, -advantages_BA * dual_clip)
-        loss_BA = torch.where(advantages_BA < 0, bounded_BA, loss_BA)
+    loss_BA = _clipped_surrogate(ratio_BA, advantages_BA, clip_low, clip_high, dual_clip)
     return torch.where(mask_BA, loss_BA, 0.0)
 
 
@@ -86,12 +87,121 @@ def is_clipped(
     *,
     clip_low: float,
     clip_high: float,
+    dual_clip: float,
 ) -> Tensor:
     """True where `clipped_policy_loss` passes no gradient because the ratio left the trust region, shape (B, A)."""
     ratio_BA = log_ratio(logprobs_BA, old_logprobs_BA, mask_BA).exp()
-    is_high_BA = (ratio_BA > 1 + clip_high) & (advantages_BA > 0)
-    is_low_BA = (ratio_BA < 1 - clip_low) & (advantages_BA < 0)
-    return mask_BA & (is_high_BA | is_low_BA)
+    return mask_BA & _is_outside(ratio_BA, advantages_BA, clip_low, clip_high, dual_clip)
+
+
+def sequence_log_ratio(logprobs_BA: Tensor, old_logprobs_BA: Tensor | None, mask_BA: Tensor) -> Tensor:
+    """Mean over its tokens of a trajectory's log(policy / old policy), shape (B,); 0 for one without a token.
+
+    Its exponential is the geometric mean of the token ratios.
+    """
+    log_ratio_BA = log_ratio(logprobs_BA, old_logprobs_BA, mask_BA)
+    return masked_mean(log_ratio_BA, mask_BA, dim=1).to(logprobs_BA.dtype)
+
+
+def clipped_sequence_loss(
+    logprobs_BA: Tensor,
+    old_logprobs_BA: Tensor | None,
+    advantage_B: Tensor,
+    mask_BA: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+    dual_clip: float,
+) -> Tensor:
+    """The clipped surrogate on one ratio for each trajectory, the geometric mean of its tokens'.
+
+        s_i = exp(mean over the tokens of trajectory i of log p_t - log p_old_t)
+        L_i = -min(s_i * A_i, clip(s_i, 1 - clip_low, 1 + clip_high) * A_i)
+
+    A mean varies far less than a single ratio, so the trust region must be far narrower than that of tokens: at
+    half-widths of 0.2 nothing is ever clipped.
+
+    Args:
+        logprobs_BA: of the current policy, with gradient, shape (B, A).
+        old_logprobs_BA: of the policy before the update, shape (B, A); None where that is the current one.
+        advantage_B: of each trajectory, shape (B,).
+        mask_BA: True where the token is real, shape (B, A).
+        clip_low: lower half-width of the trust region, in [0, 1].
+        clip_high: upper half-width, at least 0.
+        dual_clip: as in `clipped_policy_loss`.
+
+    Returns:
+        One loss a trajectory, shape (B,); 0 for one without a token.
+
+    Source:
+        Zheng et al. 2025, arXiv:2507.18071 (GSPO). Its token form has the same value and gradient where, as here, all
+        tokens of a trajectory have one advantage.
+    """
+    ratio_B = sequence_log_ratio(logprobs_BA, old_logprobs_BA, mask_BA).exp()
+    loss_B = _clipped_surrogate(ratio_B, advantage_B, clip_low, clip_high, dual_clip)
+    return torch.where(mask_BA.any(dim=1), loss_B, 0.0)
+
+
+def is_sequence_clipped(
+    logprobs_BA: Tensor,
+    old_logprobs_BA: Tensor | None,
+    advantage_B: Tensor,
+    mask_BA: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+    dual_clip: float,
+) -> Tensor:
+    """True on the tokens of trajectories to which `clipped_sequence_loss` passes no gradient, shape (B, A)."""
+    ratio_B = sequence_log_ratio(logprobs_BA, old_logprobs_BA, mask_BA).exp()
+    return mask_BA & _is_outside(ratio_B, advantage_B, clip_low, clip_high, dual_clip)[:, None]
+
+
+def weighted_policy_gradient_loss(
+    logprobs_BA: Tensor,
+    old_logprobs_BA: Tensor | None,
+    advantages_BA: Tensor,
+    mask_BA: Tensor,
+    *,
+    max_ratio: float,
+) -> Tensor:
+    """The policy gradient, weighted by the probability ratio r_t as a number: each token keeps a gradient.
+
+        L_t = -stop_gradient(min(r_t, max_ratio)) * A_t * log p_t
+
+    Args:
+        logprobs_BA: of the current policy, with gradient, shape (B, A).
+        old_logprobs_BA: of the policy before the update, shape (B, A); None where that is the current one.
+        advantages_BA: shape (B, A).
+        mask_BA: True where the token is real, shape (B, A).
+        max_ratio: largest weight, at least 1.
+
+    Source:
+        MiniMax 2025, arXiv:2506.13585 (CISPO).
+    """
+    weight_BA = log_ratio(logprobs_BA, old_logprobs_BA, mask_BA).exp().clamp(max=max_ratio).detach()
+    return torch.where(mask_BA, -weight_BA * advantages_BA * logprobs_BA, 0.0)
+
+
+def is_weight_cut(logprobs_BA: Tensor, old_logprobs_BA: Tensor | None, mask_BA: Tensor, *, max_ratio: float) -> Tensor:
+    """True where `weighted_policy_gradient_loss` lowers the weight to its bound, shape (B, A)."""
+    return mask_BA & (log_ratio(logprobs_BA, old_logprobs_BA, mask_BA).exp() > max_ratio)
+
+
+def _clipped_surrogate(
+    ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float, dual_clip: float
+) -> Tensor:
+    clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
+    loss = torch.maximum(-advantages * ratio, -advantages * clipped)
+    if math.isinf(dual_clip):  # infinity times an advantage of 0 is not a number
+        return loss
+    return torch.where(advantages < 0, torch.minimum(loss, -advantages * dual_clip), loss)
+
+
+def _is_outside(ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float, dual_clip: float) -> Tensor:
+    """True where `_clipped_surrogate` is a constant."""
+    is_high, is_low = (ratio > 1 + clip_high) & (advantages > 0), (ratio < 1 - clip_low) & (advantages < 0)
+    return is_high | is_low | ((ratio > dual_clip) & (advantages < 0))
 
 
 def clipped_value_loss(

@@ -16,15 +16,17 @@ def masked_mean(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     return masked_sum(values, mask, dim) / count.clamp(min=1)
 
 
-def masked_whiten(values: Tensor, mask: Tensor, *, eps: float) -> Tensor:
-    """Shift and scale the True entries to mean 0 and sample variance 1; zero elsewhere.
+def masked_whiten(values: Tensor, mask: Tensor, *, eps: float, shift: bool = True) -> Tensor:
+    """Scale the True entries to sample variance 1, and shift them to mean 0 unless told not to; zero elsewhere.
 
-        (x - mean) / sqrt(var + eps)
+        (x - mean) / sqrt(var + eps)    shift=True
+        x / sqrt(var + eps)             shift=False
 
     Args:
         values: any shape.
         mask: True where an entry counts, same shape.
         eps: keeps the division finite; entries that are all equal become exactly 0.
+        shift: subtract the mean. Without it, entries that are 0 stay exactly 0.
 
     Returns:
         Whitened values in the data type of `values`.
@@ -32,7 +34,7 @@ def masked_whiten(values: Tensor, mask: Tensor, *, eps: float) -> Tensor:
     kept = values[mask].double()
     if kept.numel() < 2 or kept.max() == kept.min():
         return torch.zeros_like(values)
-    centred = torch.where(mask, values.double() - kept.mean(), 0.0)
+    centred = torch.where(mask, values.double() - (kept.mean() if shift else 0.0), 0.0)
     return (centred / torch.sqrt(kept.var() + eps)).to(values.dtype)
 
 
