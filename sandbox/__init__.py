@@ -1,1 +1,1 @@
-"""Ready-made sandboxes, registered through the entry-point group `llmgym.sandboxes`. None is shipped yet."""
+"""Ready-made sandboxes, registered through the entry-point group `llmgym.sandboxes`."""

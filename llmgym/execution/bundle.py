@@ -1,0 +1,43 @@
+"""The guest program as one text, sent to whatever Python a sandbox has."""
+
+import functools
+from pathlib import Path
+
+_ORDER = ("codec", "pipes", "kernel", "confine", "program", "objects", "tester", "supervisor", "zygote")
+"""The modules of the folder guest/, each after those that it imports."""
+
+BOOT = (
+    "import os\n"
+    "def read(size):\n"
+    "    data = b''\n"
+    "    while len(data) < size:\n"
+    "        part = os.read(0, size - len(data))\n"
+    "        if not part: os._exit(0)\n"
+    "        data += part\n"
+    "    return data\n"
+    "exec(compile(read(int.from_bytes(read(4), 'big')), '<guest>', 'exec'))\n"
+)
+"""Given to the guest's Python with -c: it reads the guest program from descriptor 0."""
+
+_LOADER = """
+import sys, types
+package = types.ModuleType("llmgym_guest")
+package.__path__ = []
+sys.modules["llmgym_guest"] = package
+for name, source in SOURCES:
+    module = types.ModuleType("llmgym_guest." + name)
+    module.__package__ = "llmgym_guest"
+    sys.modules[module.__name__] = module
+    setattr(package, name, module)
+    exec(compile(source, "<guest " + name + ">", "exec"), module.__dict__)
+del SOURCES, source
+sys.modules["llmgym_guest.zygote"].main()
+"""
+
+
+@functools.cache
+def guest_program() -> bytes:
+    """The guest program, to be sent after its length."""
+    folder = Path(__file__).with_name("guest")
+    sources = [(name, (folder / f"{name}.py").read_text(encoding="utf-8")) for name in _ORDER]
+    return f"SOURCES = {sources!r}\n{_LOADER}".encode()

@@ -1,0 +1,36 @@
+"""A child process with resource limits, and nothing else: for programs that you trust.
+
+It stops: programs that do not end, fill memory, write without end or leave processes behind. It does not stop:
+reading and writing your files, the network, killing processes of yours, reading what other runs do.
+"""
+
+import shutil
+import sys
+import tempfile
+from typing import Any, ClassVar
+
+from llmgym.execution import BOOT, Backend, Channel, ProcessChannel
+
+
+class ProcessBackend(Backend):
+    """Resource limits only.
+
+    Args:
+        python: the interpreter inside; by default this one, without installed packages.
+    """
+
+    level: ClassVar[str] = "process"
+    is_unsafe: ClassVar[bool] = True
+
+    def __init__(self, *, python: str | None = None) -> None:
+        self.python = [python] if python else [sys.executable, "-S"]
+        self._scratch = tempfile.mkdtemp(prefix="llmgym-")
+
+    def start(self) -> Channel:
+        return ProcessChannel([*self.python, "-s", "-B", "-c", BOOT])
+
+    def settings(self) -> dict[str, Any]:
+        return {"isolation": "none", "scratch": self._scratch}
+
+    def close(self) -> None:
+        shutil.rmtree(self._scratch, ignore_errors=True)
