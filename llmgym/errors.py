@@ -8,6 +8,7 @@
     │   ├── UnknownAgentError
     │   ├── UnknownSamplerError
     │   ├── UnknownSandboxError
+    │   ├── UnknownTrackerError
     │   └── UnknownTaskError                            no task of the split has this key
     ├── MissingExtraError          (ImportError)        an optional dependency is not installed
     ├── DataError                  (ValueError)         a row of a data set cannot be used: file and line
@@ -60,6 +61,10 @@ class UnknownSamplerError(UnknownNameError):
 
 class UnknownSandboxError(UnknownNameError):
     """No sandbox is registered under this name."""
+
+
+class UnknownTrackerError(UnknownNameError):
+    """No tracker is registered under this name."""
 
 
 class UnknownTaskError(UnknownNameError):

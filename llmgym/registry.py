@@ -1,4 +1,4 @@
-"""Names of agents, samplers and sandboxes, each an entry-point string that is imported on first use.
+"""Names of agents, samplers, sandboxes and trackers, each an entry-point string that is imported on first use.
 
 Environments are not here: Gymnasium's registry is their only one.
 """
@@ -15,6 +15,7 @@ from .errors import (
     UnknownNameError,
     UnknownSamplerError,
     UnknownSandboxError,
+    UnknownTrackerError,
 )
 from .extras import required_by
 
@@ -111,3 +112,4 @@ class Registry:
 AGENTS = Registry("agent", group="llmgym.agents", unknown=UnknownAgentError)
 SAMPLERS = Registry("sampler", group="llmgym.samplers", unknown=UnknownSamplerError)
 SANDBOXES = Registry("sandbox", group="llmgym.sandboxes", unknown=UnknownSandboxError)
+TRACKERS = Registry("tracker", group="llmgym.trackers", unknown=UnknownTrackerError)

@@ -15,6 +15,9 @@ OPTIONAL = {
     "docker": "a Docker daemon",
     "bwrap": "bubblewrap",
     "vllm": "vLLM",
+    "wandb": "Weights & Biases",
+    "mlflow": "MLflow",
+    "trackio": "trackio",
 }
 """What a test may do without, by the name that LLMGYM_REQUIRE knows it by."""
 

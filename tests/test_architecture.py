@@ -47,6 +47,10 @@ MAY_IMPORT = {
     "docker": ["sandbox/"],
     "vllm": ["llmgym/sampling/vllm_sampler.py"],
     "ray": ["llmgym/sampling/ray_sampler.py"],
+    "tensorboardX": ["llmgym/training/trackers/tensorboard.py"],
+    "wandb": ["llmgym/training/trackers/wandb.py"],
+    "mlflow": ["llmgym/training/trackers/mlflow.py"],
+    "trackio": ["llmgym/training/trackers/trackio.py"],
 }
 """The few files, or folders, that may import each heavy or optional package."""
 

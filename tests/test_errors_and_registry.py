@@ -1,4 +1,4 @@
-"""The tree of errors, and the registries of agents, samplers and sandboxes."""
+"""The tree of errors, and the registries of agents, samplers, sandboxes and trackers."""
 
 import builtins
 import inspect
@@ -10,7 +10,7 @@ import pytest
 
 from llmgym import errors, registry
 from llmgym.errors import LLMGymError, MissingExtraError, RegistrationError, UnknownAgentError, UnknownNameError
-from llmgym.registry import AGENTS, SAMPLERS, SANDBOXES, Registry, load_object
+from llmgym.registry import AGENTS, SAMPLERS, SANDBOXES, TRACKERS, Registry, load_object
 
 ERRORS = [error for _, error in inspect.getmembers(errors, inspect.isclass)]
 
@@ -140,7 +140,7 @@ def test_a_plug_in_that_breaks_while_it_is_imported_is_not_called_unregistered(t
     assert not isinstance(caught.value, RegistrationError)
 
 
-@pytest.mark.parametrize("names", [AGENTS, SAMPLERS, SANDBOXES])
+@pytest.mark.parametrize("names", [AGENTS, SAMPLERS, SANDBOXES, TRACKERS])
 def test_each_registry_has_its_own_error_for_an_unknown_name(names):
     with pytest.raises(UnknownNameError, match=f"No {names.kind} is registered as 'no such name'") as caught:
         names.lookup("no such name")

@@ -302,6 +302,7 @@ class Episode:
             require_kind(EnvResponse, response, self.env.step)
         turn = self._turns[-1]
         turn.score, turn.seconds = response.score, self._clock() - turn.asked_at
+        turn.num_tool_errors = response.num_tool_errors
         self.new_messages = response.messages
         if response.score is not None and not response.score.is_valid:
             self.fail()

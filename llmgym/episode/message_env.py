@@ -37,6 +37,8 @@ class EnvResponse:
     """The turn's reward, paid on its last token."""
     terminated: bool = False
     """The task ended."""
+    num_tool_errors: int = 0
+    """Calls of the turn that could not be read, named no tool, or were answered with an error; for metrics."""
 
 
 T = TypeVar("T")

@@ -72,6 +72,8 @@ class TurnRecord:
     """What the turn earned; None where it was not scored."""
     seconds: float = 0.0
     """Wall time that the environment took to answer."""
+    num_tool_errors: int = 0
+    """Calls of the turn that failed by the policy's fault."""
 
     @property
     def reward(self) -> float:

@@ -93,6 +93,7 @@ def _turn_to_json(turn: TurnRecord) -> dict[str, Any]:
         "start": turn.start,
         "stop": turn.stop,
         "seconds": turn.seconds,
+        "num_tool_errors": turn.num_tool_errors,
         "score": turn.score.to_json() if turn.score is not None else None,
         "content": message.content,
         "tool_calls": [{"name": c.name, "arguments": dict(c.arguments), "id": c.id} for c in message.tool_calls],
@@ -107,6 +108,7 @@ def _turn_from_json(values: Mapping[str, Any]) -> TurnRecord:
         start=values["start"],
         stop=values["stop"],
         seconds=values["seconds"],
+        num_tool_errors=values.get("num_tool_errors", 0),  # files of before have none
         score=Score(**values["score"]) if values["score"] is not None else None,
         message=AssistantMessage(
             content=values["content"],

@@ -26,11 +26,20 @@ class TurnInProgress:
     score: Score | None = None
     asked_at: float = 0.0
     seconds: float = 0.0
+    num_tool_errors: int = 0
 
     def record(self) -> TurnRecord:
         """The turn as it is kept, once it has a message."""
         assert self.message is not None, "a stopped turn has a message"
-        return TurnRecord(self.segment_index, self.start, self.stop, self.message, self.score, self.seconds)
+        return TurnRecord(
+            self.segment_index,
+            self.start,
+            self.stop,
+            self.message,
+            self.score,
+            seconds=self.seconds,
+            num_tool_errors=self.num_tool_errors,
+        )
 
 
 def segment_of(ids: Sequence[int], turns: Sequence[TurnInProgress]) -> Segment:

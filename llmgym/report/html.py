@@ -28,8 +28,8 @@ def render(run: RunData) -> str:
     script = "\n".join(_asset(name) for name in ("charts.js", "panels.js", "episodes.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     parts = {
-        "title": text(f"{run.config.env.id}, {run.config.agent['name']}, seed {run.config.seed}"),
-        "env": text(run.config.env.id),
+        "title": text(f"{run.config.env_label}, {run.config.agent['name']}, seed {run.config.seed}"),
+        "env": text(run.config.env_label),
         "subtitle": text(_subtitle(run)),
         # Only this script may run, and nothing may be loaded: what was sampled could do nothing even as markup.
         "policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
@@ -83,7 +83,8 @@ def _tile(name: str, value: str, small: str) -> str:
 def _facts(run: RunData) -> Iterable[tuple[str, str]]:
     config, record = run.config, run.record
     agent = {name: value for name, value in config.agent.items() if name != "name"}
-    yield "Environment", f"{config.env.id}{_settings(config.env.kwargs)}"
+    for env in config.environments:
+        yield "Environment", f"{env.label}{_settings(env.kwargs)}"
     yield "Agent", f"{config.agent['name']}{_settings(agent)}"
     yield "Model", f"{config.model.path or 'made from nothing'}, {record.num_parameters:,} parameters"
     yield "Learner", _settings(config.learner).strip(" ()") or "default settings"

@@ -1,9 +1,10 @@
 """Environments times a sampler gives trajectories; trajectories on disk."""
 
-from .collect import Collector, EpisodePlan, collect, groups_of, plan_groups
+from .collect import Collector, EpisodePlan, collect, groups_of, has_too_long_prompt, plan_groups
 from .cursor import TaskCursor
 from .demonstrate import demonstrate
 from .env_pool import EnvPool
+from .mixture import TaskMixture, whole_shares
 from .rescore import Rescored, Verdict, rescore
 from .store import load_trajectories, save_trajectories
 
@@ -13,12 +14,15 @@ __all__ = [
     "EpisodePlan",
     "Rescored",
     "TaskCursor",
+    "TaskMixture",
     "Verdict",
     "collect",
     "demonstrate",
     "groups_of",
+    "has_too_long_prompt",
     "load_trajectories",
     "plan_groups",
     "rescore",
     "save_trajectories",
+    "whole_shares",
 ]

@@ -133,6 +133,16 @@ class Collector:
         """The tasks of a split; with several environments, those of the first."""
         return self.pools[0].tasks(split)
 
+    def pool(self, name: str) -> EnvPool:
+        """The environments of a name; "" is the first.
+
+        Raises:
+            ConfigError: there are none.
+        """
+        if name and name not in self._pool_of:
+            raise ConfigError(f"There is no environment {name!r} here. {closest(name, self._pool_of)}")
+        return self._pool_of[name] if name else self.pools[0]
+
     async def run(
         self,
         plans: Sequence[EpisodePlan],
@@ -178,9 +188,7 @@ class Collector:
             pool.close()
 
     async def _episode(self, plan: EpisodePlan, sampling: SamplingParams) -> Trajectory:
-        if plan.env and plan.env not in self._pool_of:
-            raise ConfigError(f"There is no environment {plan.env!r} here. {closest(plan.env, self._pool_of)}")
-        pool = self._pool_of[plan.env] if plan.env else self.pools[0]
+        pool = self.pool(plan.env)
         with pool.lent() as env:
             num_attempts, error = await self._attempts(env, plan, sampling)
             metadata = {"attempts": num_attempts, "problem": error and str(error), "env": plan.env}

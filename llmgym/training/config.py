@@ -13,7 +13,10 @@ import tomli_w
 from ..errors import ConfigError
 from ..learning import LearnerConfig
 from ..settings import from_mapping, override_setting
+from .alarms import AlarmsConfig
 from .cold_start import ColdStartConfig
+from .curriculum import CurriculumConfig
+from .device import Precision
 from .tiny_model import TinyModelConfig
 
 
@@ -25,16 +28,33 @@ class ModelConfig:
     """Folder or hub id of a causal language model with its tokenizer; "" makes a tiny one from nothing."""
     tiny: TinyModelConfig = field(default_factory=TinyModelConfig)
     """Size of the tiny model."""
+    device: str = "auto"
+    """That the policy learns and samples on: "cpu", "cuda", "cuda:1"; "auto" is the first GPU, or else the CPU."""
+    dtype: Precision = "float32"
+    """Of the weights; "bfloat16" halves the memory, and rounds away updates below 1/256 of a weight."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnvConfig:
-    """The environment."""
+    """An environment."""
 
     id: str
     """Its id in Gymnasium's registry."""
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    """Further keywords for `gym.make`."""
+    """Further keywords for `gym.make`, its limits among them."""
+    name: str = ""
+    """What metrics call it; "" takes the id. Environments of one id, such as levels of difficulty, need names."""
+    weight: float = 1.0
+    """Its share of the tasks is its weight over the sum of all weights."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight < float("inf"):
+            raise ConfigError(f"The weight of {self.label} is {self.weight}, but it must be a number above 0.")
+
+    @property
+    def label(self) -> str:
+        """Its name, or else its id."""
+        return self.name or self.id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +62,7 @@ class RolloutConfig:
     """How trajectories are collected."""
 
     tasks_per_step: int = 8
-    """Groups of a batch; times the agent's group size gives its trajectories."""
+    """Groups of a batch, of all environments together; times the agent's group size gives its trajectories."""
     concurrency: int = 128
     """Episodes under way at once, and rows that the torch sampler samples at once."""
     deterministic: bool = True
@@ -63,7 +83,7 @@ class EvaluationConfig:
     every: int = 10
     """Training steps between evaluations; the first and the last step are always evaluated."""
     num_tasks: int = 200
-    """The first so many distinct tasks of the split, always the same."""
+    """The first so many distinct tasks of the split, always the same; of each environment."""
     split: str = "test"
     """Of the tasks."""
 
@@ -77,7 +97,12 @@ class EvaluationConfig:
 class RunConfig:
     """Everything that a run is."""
 
-    env: EnvConfig
+    env: EnvConfig | None = None
+    """The environment, ..."""
+    envs: tuple[EnvConfig, ...] = ()
+    """... or several, as [[envs]] tables: tasks come from all of them, in shares that follow their weights."""
+    curriculum: CurriculumConfig | None = None
+    """Moves the weights of several environments with the success in each; left out where there is no such table."""
     model: ModelConfig = field(default_factory=ModelConfig)
     agent: Mapping[str, Any] = field(default_factory=lambda: {"name": "grpo"})
     """`name`, and the settings of the agent registered under it."""
@@ -89,6 +114,9 @@ class RunConfig:
     cold_start: ColdStartConfig | None = None
     """Supervised learning on demonstrations before the agent begins; left out where there is no such table."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    alarms: AlarmsConfig = field(default_factory=AlarmsConfig)
+    trackers: tuple[str, ...] = ("tensorboard",)
+    """Who hears of the metrics beside `metrics.jsonl`: "tensorboard", "wandb", "mlflow", "trackio", or one of yours."""
     steps: int = 100
     """Batches that the agent learns from."""
     seed: int = 0
@@ -99,6 +127,7 @@ class RunConfig:
     """Folder for all that the run writes; "" makes a new one under runs/."""
 
     def __post_init__(self) -> None:
+        self._check_envs()
         if "name" not in self.agent:
             raise ConfigError('agent.name is missing. Set it to a registered agent, such as "grpo".')
         if not isinstance(self.agent["name"], str):
@@ -107,6 +136,28 @@ class RunConfig:
             raise ConfigError(f"steps is {self.steps} and threads {self.threads}, but neither may be negative.")
         if self.seed < 0:
             raise ConfigError(f"seed is {self.seed}, but it must be at least 0.")
+
+    def _check_envs(self) -> None:
+        if (self.env is None) == (not self.envs):
+            given = "neither [env] nor [[envs]]" if self.env is None else "both [env] and [[envs]]"
+            raise ConfigError(
+                f'There is {given}. Write one table [env] with an id, such as "llmgym/Math-v0", or several [[envs]].'
+            )
+        labels = [env.label for env in self.environments]
+        if doubled := next((label for label in labels if labels.count(label) > 1), None):
+            raise ConfigError(f'Two environments are called {doubled!r}. Give each a name, e.g. name = "easy".')
+        if self.curriculum is not None and len(labels) < 2:
+            raise ConfigError("A curriculum moves weights between environments, but there is only one. Add [[envs]].")
+
+    @property
+    def environments(self) -> tuple[EnvConfig, ...]:
+        """The one environment, or the several."""
+        return (self.env,) if self.env is not None else self.envs
+
+    @property
+    def env_label(self) -> str:
+        """The environments in one line."""
+        return " + ".join(env.label for env in self.environments)
 
     def learner_config(self, *, total_steps: int, max_actions: int) -> LearnerConfig:
         """The settings of the learner; what the run itself decides is taken where they do not say otherwise."""
@@ -145,17 +196,17 @@ def parse_config(text: str, overrides: Sequence[str] = (), *, source: str = "the
 
 def to_toml(config: RunConfig) -> str:
     """A config as TOML; `parse_config` reads it back."""
-    return tomli_w.dumps(_plain(config))
+    return tomli_w.dumps(plain(config))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Tables, lists and values; None is left out, and an object is told by its text, as TOML has no word for either."""
     if is_dataclass(value):
         value = {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items() if entry is not None}
+        return {key: plain(entry) for key, entry in value.items() if entry is not None}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value if entry is not None]
+        return [plain(entry) for entry in value if entry is not None]
     if isinstance(value, (np.generic, Enum)):
-        return _plain(value.item() if isinstance(value, np.generic) else value.value)
+        return plain(value.item() if isinstance(value, np.generic) else value.value)
     return value if isinstance(value, (bool, int, float, str)) else str(value)

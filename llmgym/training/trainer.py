@@ -1,31 +1,47 @@
 """The training loop: collect, learn, hand the weights on, measure."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from ..episode import Trajectory
+from ..episode import TokenEnv, Trajectory
 from ..episode.register import make_token_env
 from ..episode.waiting import run_to_end
-from ..errors import ConfigError, OutputFolderError
-from ..evaluation import Evaluation, evaluate_sampler
+from ..errors import ConfigError
+from ..evaluation import Evaluation
 from ..learning import Agent, DataKind, Learner, load_with_tokenizer, save_policy, with_tokenizer
 from ..learning.learner import require_feasible
 from ..messages import Tokenizer
 from ..progress import RunProgress
-from ..registry import AGENTS, SAMPLERS
-from ..rollout import Collector, TaskCursor, groups_of, plan_groups, save_trajectories
+from ..registry import AGENTS, SAMPLERS, TRACKERS
+from ..rollout import (
+    Collector,
+    EnvPool,
+    TaskMixture,
+    has_too_long_prompt,
+    plan_groups,
+    save_trajectories,
+    whole_shares,
+)
 from ..sampling import SamplingParams
 from ..settings import checked_call
+from .alarms import AlarmWatch
+from .batch import Batch, collect_batch
+from .clock import StepClock
 from .cold_start import make_demonstrations, run_cold_start
-from .config import RunConfig, to_toml
+from .config import RunConfig, plain, to_toml
+from .curriculum import Curriculum
+from .describe import describe_by_env, describe_episodes, describe_groups
+from .device import move
 from .metrics import MetricsLog
 from .record import RunRecord, save_held_out, with_advantages
+from .run_folder import free_run_folder, make_run_folder
 from .tiny_model import build_character_tokenizer, build_tiny_model
 
 _GREEDY = SamplingParams(temperature=0.0)
@@ -70,9 +86,11 @@ class Trainer:
                 "Use an online agent such as 'grpo'; demonstrations belong into [cold_start]."
             )
         self._rollout = self.agent.rollout
+        envs = {env.label: make_token_env(env.id, **env.kwargs) for env in config.environments}
+        self._full_reward = _common_full_reward(envs)
         steps = config.steps * self._rollout.epochs * self._rollout.minibatches
-        limits = make_token_env(config.env.id, **config.env.kwargs).limits
-        self.learner_config = config.learner_config(total_steps=steps, max_actions=limits.episode_tokens)
+        max_actions = max(env.limits.episode_tokens for env in envs.values())
+        self.learner_config = config.learner_config(total_steps=steps, max_actions=max_actions)
         require_feasible(self.agent, self.learner_config)
 
     def run(self) -> RunResult:
@@ -81,15 +99,17 @@ class Trainer:
         Raises:
             OutputFolderError: the output folder is not empty; nothing was written.
             InfrastructureError: a whole batch failed for reasons of our own.
+            PromptTooLong: no prompt of a whole batch leaves room for an answer.
         """
         started_at, started = datetime.now().astimezone(), time.perf_counter()
         if self.config.threads:
             torch.set_num_threads(self.config.threads)
-        folder = free_run_folder(self.config)
+        folder = free_run_folder(self.config.output, self.config.environments[0].label.rpartition("/")[2])
+        trackers = [TRACKERS.lookup(name) for name in self.config.trackers]
         self._build()  # before anything is written: a setting that is wrong leaves no folder behind
         make_run_folder(folder)
+        self._log = MetricsLog(folder, [track(folder, plain(self.config)) for track in trackers])
         (folder / "config.toml").write_text(to_toml(self.config), encoding="utf-8")
-        self._log = MetricsLog(folder)
         try:
             if self.config.cold_start is not None:
                 self._cold_start()
@@ -97,6 +117,7 @@ class Trainer:
             self._save_model(folder / "model")
         finally:
             self._log.close()
+            self._collector.close()
         save_held_out(folder, "before", before)
         save_held_out(folder, "after", after)
         RunRecord(
@@ -116,34 +137,44 @@ class Trainer:
             backend = build_character_tokenizer()
             model = build_tiny_model(config.model.tiny, backend, seed=config.seed)
             self._policy, self._tokenizer = with_tokenizer(model, backend)
+        move(self._policy.module, config.model.device, config.model.dtype)
         self._sampler = SAMPLERS.lookup(config.sampler)(
             self._policy.module, num_tokens=self._policy.num_tokens, max_batch=config.rollout.concurrency
         )
+        pools = [
+            EnvPool(env.id, name=env.label, tokenizer=self._tokenizer, env_kwargs=env.kwargs)
+            for env in config.environments
+        ]
         self._collector = Collector(
-            config.env.id,
+            pools,
             self._sampler,
-            tokenizer=self._tokenizer,
-            env_kwargs=config.env.kwargs,
             concurrency=config.rollout.concurrency,
             deterministic=config.rollout.deterministic,
             retries=config.rollout.retries,
         )
-        self._cursor = TaskCursor(self._collector.tasks("train"), seed=config.seed)
-        self._held_out = self._collector.tasks(config.evaluation.split).first(config.evaluation.num_tasks)
+        weights = {env.label: env.weight for env in config.environments}
+        self._mixture = TaskMixture({pool.name: pool.tasks("train") for pool in pools}, weights, seed=config.seed)
+        self._curriculum = Curriculum(config.curriculum, weights) if config.curriculum is not None else None
+        split, num_tasks = config.evaluation.split, config.evaluation.num_tasks
+        self._held_out = [(pool.name, task) for pool in pools for task in pool.tasks(split).first(num_tasks)]
+        self._alarms = AlarmWatch(config.alarms)
+        self._has_warned_of_long_prompts = False
         self.progress.line(
-            f"{config.env.id}, {self._num_parameters:,} parameters, "
+            f"{config.env_label}, {self._num_parameters:,} parameters, "
             f"agent {config.agent['name']}, seed {config.seed}, llmgym {version('llmgym')}, torch {torch.__version__}"
         )
 
     def _cold_start(self) -> None:
         config = self.config.cold_start
         assert config is not None
-        env, seed = self._collector.example_env, self.config.seed
-        demonstrations: list[Trajectory] = []
+        seed, demonstrations = self.config.seed, list[Trajectory]()
         with self.progress.phase("demonstrations", config.num_demonstrations) as phase:
-            for demonstration in make_demonstrations(env, self._cursor, config, seed=seed):
-                demonstrations.append(demonstration)
-                phase.advance()
+            for name, count in whole_shares(self._mixture.weights, config.num_demonstrations).items():
+                env, cursor = self._collector.pool(name).example, self._mixture.cursor(name)
+                part = replace(config, num_demonstrations=count)
+                for demonstration in make_demonstrations(env, cursor, part, seed=seed):
+                    demonstrations.append(demonstration)
+                    phase.advance()
         with self.progress.phase("cold start", config.steps) as phase:
 
             def on_step(step: int, metrics: Mapping[str, float]) -> None:
@@ -154,61 +185,104 @@ class Trainer:
 
     async def _train(self, folder: Path) -> tuple[dict[str, Evaluation], dict[str, Evaluation]]:
         """The algorithm: each step collects a batch with the newest weights and learns from it once."""
-        config, rollout = self.config, self._rollout
+        config = self.config
         learner = Learner(self._policy, self.agent, self.learner_config)
         with self.progress.phase("evaluation", 2 * len(self._held_out)) as phase:
             before = after = await self._evaluate(0, lambda trajectory: phase.advance())  # noqa: ARG005
         num_samples = 0
         with self.progress.phase("training", config.steps) as phase:
             for step in range(1, config.steps + 1):
-                started = time.perf_counter()
-                sampling_before, env_before = self._sampler.seconds, self._collector.env_seconds
-                tasks = [self._cursor.next() for _ in range(config.rollout.tasks_per_step)]
-                plans = plan_groups(tasks, group_size=rollout.group_size, seed=(config.seed, _ROLLOUTS, step))
-                trajectories = await self._collector.run(plans, rollout.sampling)
-                batch = Evaluation(tuple(trajectories), self._full_reward).summary()
-                before_learning = time.perf_counter()
-                metrics = learner.update(list(groups_of(trajectories)))
-                learned = time.perf_counter()
+                clock = StepClock(self._collector)
+                batch = await collect_batch(
+                    self._collector,
+                    self._mixture,
+                    self.agent,
+                    self._rollout,
+                    num_groups=config.rollout.tasks_per_step,
+                    seed=(config.seed, _ROLLOUTS, step),
+                )
+                described = self._describe(step, batch)
+                with clock.learning():
+                    metrics = learner.update(batch.groups, is_selected=True) if batch.groups else {}
                 await self._sampler.update_weights(learner.weight_source(), version=step)
 
-                num_samples += len(trajectories)
-                metrics |= {name: value for name, value in batch.items() if name != "stop_reasons"}
-                metrics |= {
-                    "num_samples": num_samples,
-                    "seconds": time.perf_counter() - started,
-                    "seconds_sampling": self._sampler.seconds - sampling_before,
-                    "seconds_env": self._collector.env_seconds - env_before,
-                    "seconds_learning": learned - before_learning,
-                }
-                self._log.log("train", step, metrics | {"stop_reasons": batch["stop_reasons"]})
-                phase.advance(f"reward {batch['reward']:.3f}  entropy {metrics.get('entropy', 0.0):.3f}")
+                num_samples += len(batch.drawn)
+                num_learned = metrics.get("num_action_tokens", 0.0)
+                num_sampled = sum(trajectory.num_actions for trajectory in batch.drawn)
+                speeds = clock.metrics(num_sampled=num_sampled, num_learned=num_learned)
+                metrics |= described | {"num_samples": num_samples} | speeds
+                self._log.log("train", step, metrics)
+                self._alarms.add_step(step, metrics)
+                phase.advance(f"reward {metrics['reward']:.3f}  entropy {metrics.get('entropy', 0.0):.3f}")
                 if step % config.evaluation.every == 0 or step == config.steps:
-                    kept = (with_advantages(trajectory, learner.last_advantages) for trajectory in trajectories)
+                    kept = (with_advantages(trajectory, learner.last_advantages) for trajectory in batch.drawn)
                     save_trajectories(folder / "trajectories" / f"step-{step:06d}.jsonl.gz", kept)
                     after = await self._evaluate(step)
+                for alarm in self._alarms.ring(step):
+                    self._log.log("alarm", step, {"name": alarm.name, "text": alarm.text})
+                    self.progress.line(f"step {step}: ALARM: {alarm.text}")
         return before, after
+
+    def _describe(self, step: int, batch: Batch) -> dict[str, Any]:
+        """Metrics of a batch; the curriculum hears of it, and people of what is odd about it."""
+        metrics = describe_episodes(batch.drawn, self._full_reward) | describe_groups(batch.drawn)
+        metrics |= {
+            "num_resample_rounds": batch.num_rounds,
+            "num_dropped_groups": batch.num_dropped_groups,
+            "num_long_prompts": self._warn_of_long_prompts(step, batch.drawn),
+            "is_skipped": int(not batch.groups),
+        }
+        if not batch.groups:
+            self.progress.line(
+                f"step {step}: nothing to learn from, as the agent dropped all {batch.num_drawn_groups} groups "
+                f"(rounds: {1 + batch.num_rounds}); the step is skipped."
+            )
+        if len(self._collector.pools) == 1:
+            return metrics
+        weights = self._mixture.weights
+        for name, figures in describe_by_env(batch.drawn, self._full_reward).items():
+            metrics |= {f"env/{name}/{key}": value for key, value in figures.items()}
+            if self._curriculum is not None and "success" in figures:
+                num_valid = int(figures["num_episodes"] - figures["num_invalid"])
+                self._curriculum.record(name, figures["success"], num_valid)
+        if self._curriculum is not None:
+            self._mixture.weights = self._curriculum.weights()
+        return metrics | {f"env/{name}/weight": weight for name, weight in weights.items()}
+
+    def _warn_of_long_prompts(self, step: int, trajectories: Sequence[Trajectory]) -> int:
+        """How many episodes could not begin; the first time, people are told of one."""
+        too_long = [trajectory for trajectory in trajectories if has_too_long_prompt(trajectory)]
+        if too_long and not self._has_warned_of_long_prompts:
+            self._has_warned_of_long_prompts = True
+            self.progress.line(
+                f"step {step}: episodes left out for their long prompts: {len(too_long)} of {len(trajectories)} "
+                f"(later ones are counted in metrics.jsonl). {too_long[0].metadata['problem']}"
+            )
+        return len(too_long)
 
     @property
     def _num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self._policy.module.parameters())
 
-    @property
-    def _full_reward(self) -> float:
-        return self._collector.example_env.message_env.reward_range[1]
-
     async def _evaluate(
         self, step: int, on_episode: Callable[[Trajectory], None] | None = None
     ) -> dict[str, Evaluation]:
-        """The held-out tasks, sampled as in training and greedy."""
+        """The held-out tasks of all environments, sampled as in training and greedy."""
+        names, tasks = [name for name, _ in self._held_out], [task for _, task in self._held_out]
+        seed = self.config.seed * 1000 + _EVALUATION
+        plans = plan_groups(tasks, group_size=1, seed=(seed,), envs=names)
         results: dict[str, Evaluation] = {}
-        for name, sampling in (("sampled", self._rollout.sampling), ("greedy", _GREEDY)):
-            seed = self.config.seed * 1000 + _EVALUATION
-            results[name] = await evaluate_sampler(
-                self._collector, self._held_out, sampling=sampling, seed=seed, on_episode=on_episode
-            )
-            self._log.log("evaluation", step, {"decoding": name, **results[name].summary()})
-        shown = "  ".join(f"{name} {result.success}" for name, result in results.items())
+        for decoding, sampling in (("sampled", self._rollout.sampling), ("greedy", _GREEDY)):
+            trajectories = await self._collector.run(plans, sampling, on_episode=on_episode)
+            self._warn_of_long_prompts(step, trajectories)
+            results[decoding] = Evaluation(tuple(trajectories), self._full_reward)
+            summary = results[decoding].summary()
+            if len(self._collector.pools) > 1:
+                for name, figures in describe_by_env(trajectories, self._full_reward).items():
+                    summary |= {f"env/{name}/{key}": value for key, value in figures.items()}
+            self._log.log("evaluation", step, {"decoding": decoding, **summary})
+        self._alarms.add_evaluation(step, results["sampled"].summary())
+        shown = "  ".join(f"{decoding} {result.success}" for decoding, result in results.items())
         self.progress.line(f"step {step}: held-out success  {shown}")
         return results
 
@@ -220,34 +294,16 @@ class Trainer:
             backend.save_pretrained(folder)
 
 
-def free_run_folder(config: RunConfig) -> Path:
-    """The run's folder, which is empty or not there yet; without a name, the next free one under runs/.
+def _common_full_reward(envs: Mapping[str, TokenEnv]) -> float:
+    """The full reward of the environments, which is one: rewards of different scales in one batch mean nothing.
 
     Raises:
-        OutputFolderError: it holds something.
+        ConfigError: it is not one.
     """
-    if config.output:
-        folder = Path(config.output)
-    else:
-        name = config.env.id.rpartition("/")[2]
-        number = 1
-        while (folder := Path("runs") / f"{name}-{number:03d}").exists():
-            number += 1
-    if folder.exists() and not folder.is_dir():
-        raise OutputFolderError(f"The output folder {str(folder)!r} is a file. Name a folder that is new or empty.")
-    if folder.exists() and any(folder.iterdir()):
-        raise OutputFolderError(
-            f"The output folder {str(folder)!r} is not empty, and nothing in it is overwritten. Name a new one, or "
-            "move it away."
+    rewards = {name: env.message_env.reward_range[1] for name, env in envs.items()}
+    if len(set(rewards.values())) > 1:
+        told = ", ".join(f"{name} pays {reward:g}" for name, reward in rewards.items())
+        raise ConfigError(
+            f"The environments of a run must pay the same full reward, but {told}. Scale rewards and reward_range."
         )
-    return folder
-
-
-def make_run_folder(folder: Path) -> None:
-    """Make it. Raises OutputFolderError where that is not possible."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputFolderError(
-            f"The output folder {str(folder)!r} cannot be made: {error.strerror}. Name another one."
-        ) from error
+    return next(iter(rewards.values()))

@@ -1,0 +1,39 @@
+"""Where a model is, and in which numbers it computes."""
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from ..errors import ConfigError
+
+Precision = Literal["float32", "bfloat16"]
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a name such as "cpu", "cuda" or "cuda:1"; "auto" is the first GPU, or else the CPU.
+
+    Raises:
+        ConfigError: torch knows no such device, or this machine has none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # as torch's backends say it, each in its way
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"model.device is {name!r}, which torch {torch.__version__} cannot use here: {reason} "
+            f'Set it to {", ".join(_available())}, or "auto".'
+        ) from error
+    return device
+
+
+def _available() -> list[str]:
+    return ["'cpu'", *(f"'cuda:{index}'" for index in range(torch.cuda.device_count()))]
+
+
+def move(module: nn.Module, device: str, dtype: Precision) -> None:
+    """Bring a model to a device and into a precision, in place."""
+    module.to(device=find_device(device), dtype=getattr(torch, dtype))
