@@ -2,6 +2,7 @@
 # make demo      trains a tiny model on the CPU, ending in a report
 # make test      lint, types and the fast tests
 # make test-all  the same, then the slow tests
+# make docs      the documentation, in build/docs/index.html
 # make clean     removes everything that the above made, except runs/
 
 PYTHON ?= python3
@@ -21,12 +22,16 @@ ifneq ($(CURRENT_SOURCES),$(strip $(shell cat $(SOURCE_LIST) 2>/dev/null)))
 .PHONY: $(SOURCE_LIST)
 endif
 
-.PHONY: install demo test test-all lint types test-fast test-slow clean
+.PHONY: install demo docs test test-all lint types test-fast test-slow clean
 
 install: $(VENV)/.linked
 
 demo: install
 	$(BIN)/llmgym train demo
+
+# A warning is an error: a link that leads nowhere, a docstring that cannot be read.
+docs: $(VENV)/.dev $(VENV)/.linked
+	$(BIN)/sphinx-build --quiet --fail-on-warning --builder html docs build/docs
 
 test: lint types test-fast
 
@@ -63,7 +68,7 @@ $(VENV)/.extras: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.extras
-	$(PIP_INSTALL) $(EDITABLE) '.[all,dev]'
+	$(PIP_INSTALL) $(EDITABLE) '.[all,dev,docs]'
 	touch $@
 
 $(SOURCE_LIST): | $(VENV)/.created

@@ -3,76 +3,22 @@
 import json
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
-from typing import NamedTuple
 
 import gymnasium as gym
 import pytest
-
-from llmgym.cli import main as command_line
+from support.markdown import blocks_of, parsed, run, run_tiny
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-class Block(NamedTuple):
-    language: str
-    text: str
-
-    @property
-    def needs_torch(self):
-        return any(word in self.text for word in ("llmgym.train(", "llmgym.learning", "runs/"))
-
-    @property
-    def promised_lines(self):
-        """What the comments behind its prints say."""
-        return re.findall(r"^print\(.*\)  # (.+)$", self.text, re.MULTILINE)
-
-
-BLOCKS = [Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)]
+BLOCKS = blocks_of(README)
 PYTHON = [block for block in BLOCKS if block.language == "python"]
-COMMANDS = [
-    line.partition("#")[0].strip()
-    for block in BLOCKS
-    if block.language == "bash"
-    for line in block.text.splitlines()
-    if line.partition("#")[0].strip()
-]
+COMMANDS = [command for block in BLOCKS for command in block.commands]
 PROSE = " ".join(re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL).split())
 COMMANDS += re.findall(r"`((?:llmgym|make|python|pytest|pip) [^`]+)`", PROSE)
-
-TINY = """
-import json, sys, types
-import llmgym
-
-train, evaluate = llmgym.train, llmgym.evaluate
-
-def tiny_train(*, cold_start=None, **settings):
-    if cold_start is not None:
-        settings["cold_start"] = cold_start | {"num_demonstrations": 20, "steps": 2, "batch_size": 4}
-    return train(**settings | {"steps": 1, "evaluation": {"num_tasks": 4}})
-
-def tiny_evaluate(policy, env, **settings):
-    return evaluate(policy, env, **settings | {"num_tasks": 4})
-
-llmgym.train, llmgym.evaluate = tiny_train, tiny_evaluate
-for block in json.load(sys.stdin):
-    sys.modules["__main__"] = module = types.ModuleType("__main__")
-    exec(compile(block, "README.md", "exec"), vars(module))
-    print("-- done")
-"""
-
-
-def run(*arguments, folder, stdin=None):
-    """What a fresh interpreter prints."""
-    result = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, input=stdin or "", capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
 
 
 def test_every_block_is_of_a_kind_that_is_run_here():
@@ -90,12 +36,12 @@ def test_block_prints_what_its_comments_say(tmp_path, block):
 
 
 def test_blocks_that_train_and_use_what_was_trained_run_in_order_with_tiny_settings(tmp_path):
-    blocks = [block.text for block in PYTHON if block.needs_torch]
+    pages = [[block] for block in PYTHON if block.needs_torch]
 
-    printed = run("-c", TINY, folder=tmp_path, stdin=json.dumps(blocks))
+    printed = list(run_tiny(pages, tmp_path))
 
-    assert printed.count("-- done") == len(blocks) == 3
-    assert "->" in printed
+    assert len(printed) == len(pages) == 3
+    assert "->" in printed[0][-1]
     assert (tmp_path / "runs" / "leave-one-out" / "model" / "config.json").is_file()
 
 
@@ -137,20 +83,6 @@ def test_command_exists_with_all_that_it_names(monkeypatch, command):
     else:
         assert program in ("python", "pytest")
         assert (ROOT / arguments[0]).is_file()
-
-
-def parsed(monkeypatch, arguments):
-    """True where the command line understands the arguments, and a run file the overrides."""
-    from llmgym.cli.runs import recipe_path
-    from llmgym.training import load_config
-
-    seen = []
-    for name in ("_envs", "_agents", "_check", "_play", "_train", "_eval"):
-        monkeypatch.setattr(sys.modules["llmgym.cli.main"], name, lambda options: seen.append(options) or 0)
-    assert command_line(arguments) == 0
-    if arguments[0] == "train":
-        load_config(recipe_path(seen[0].recipe), seen[0].overrides)
-    return len(seen) == 1
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)]+)\)", README))
