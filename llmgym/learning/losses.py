@@ -32,7 +32,9 @@ def policy_gradient_loss(logprobs_BA: Tensor, advantages_BA: Tensor, mask_BA: Te
     Source:
         Williams 1992, "Simple statistical gradient-following algorithms for connectionist reinforcement learning".
     """
-    return torch.where(mask_BA, -advantages_BA * logprobs_BA, 0.0)
+    # Masked before the product too: its gradient is this factor, and 0 times what stands on padding may not be 0.
+    factor_BA = torch.where(mask_BA, -advantages_BA, 0.0)
+    return torch.where(mask_BA, factor_BA * logprobs_BA, 0.0)
 
 
 def require_clip_range(clip_low: float, clip_high: float, dual_clip: float = math.inf) -> None:
@@ -180,7 +182,7 @@ def weighted_policy_gradient_loss(
         MiniMax 2025, arXiv:2506.13585 (CISPO).
     """
     weight_BA = log_ratio(logprobs_BA, old_logprobs_BA, mask_BA).exp().clamp(max=max_ratio).detach()
-    return torch.where(mask_BA, -weight_BA * advantages_BA * logprobs_BA, 0.0)
+    return policy_gradient_loss(logprobs_BA, weight_BA * advantages_BA, mask_BA)
 
 
 def is_weight_cut(logprobs_BA: Tensor, old_logprobs_BA: Tensor | None, mask_BA: Tensor, *, max_ratio: float) -> Tensor:
