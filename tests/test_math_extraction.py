@@ -118,7 +118,9 @@ def test_repeating_the_instruction_is_no_answer(answer_format):
 )
 @pytest.mark.parametrize("answer_format", INSTRUCTIONS)
 def test_extraction_of_hostile_text_comes_to_an_end(text, answer_format):
-    assert extract(text, answer_format) in (None, "2", "1")
+    answer = extract(text, answer_format)
+
+    assert answer in (None, "2", "1") or (answer_format == "any" and answer in text)
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_the_last_number_format_refuses_references_that_are_no_numbers(tmp_path)
 def test_data_that_need_math_verify_say_so_when_they_are_loaded(tmp_path, monkeypatch):
     monkeypatch.setattr(comparison, "find_spec", lambda *_: None)
     monkeypatch.setitem(sys.modules, "math_verify", None)
-    tasks = tasks_of(tmp_path, [*ROWS, {"problem": "Solve.", "answer": r"\sqrt{2}"}])
+    tasks = tasks_of(tmp_path, [*ROWS, {"problem": "Solve.", "answer": r"\int_0^1 x"}])
 
     with pytest.raises(MissingExtraError, match=r"llmgym\[math\]"):
         tasks("train")

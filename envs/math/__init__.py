@@ -1,7 +1,8 @@
 """Mathematics problems, generated or from a data set, and the verifier of their answers."""
 
+from .comparison import Outcome, Verdict
 from .env import GSM8KEnv, MATHEnv, MathEnv
 from .families import FAMILIES
-from .verifier import MathVerifier
+from .verifier import MathVerifier, check
 
-__all__ = ["FAMILIES", "GSM8KEnv", "MATHEnv", "MathEnv", "MathVerifier"]
+__all__ = ["FAMILIES", "GSM8KEnv", "MATHEnv", "MathEnv", "MathVerifier", "Outcome", "Verdict", "check"]

@@ -5,17 +5,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
-AnswerFormat = Literal["box", "tags", "last_number"]
+from .boxes import boxed
+from .statements import stated
+
+AnswerFormat = Literal["box", "tags", "last_number", "any"]
 
 INSTRUCTIONS: dict[AnswerFormat, str] = {
     "box": "Put your final answer in \\boxed{}.",
     "tags": "Write your final answer inside <answer></answer>.",
     "last_number": "End with your final answer, a single number.",
+    "any": "Put your final answer in \\boxed{}.",
 }
 """What `{format}` stands for in a prompt."""
 
-_BOX_TOKEN = re.compile(r"(?P<box>\\{1,2}(?:boxed|fbox)\s{0,9}\{)|\\.|(?P<open>\{)|(?P<close>\})", re.DOTALL)
-_BETWEEN_JOINED = re.compile(r"[\s$,;]*(?:and|or)?[\s$,;]*")
 _PART = r"\{\s?[-+\u2212]?\d+(?:\.\d+)?\s?\}"
 _NUMBER = re.compile(
     rf"""(?:(?<![\w)\]}}])[-+\u2212\u2013](?:\\?[$€£]\s?)?)?   # a sign, unless it subtracts from what stands before it
@@ -36,7 +38,7 @@ def extract(text: str, answer_format: AnswerFormat) -> str | None:
 def render(answer: str, answer_format: AnswerFormat) -> str:
     """A closing line that states `answer` in the format."""
     match answer_format:
-        case "box":
+        case "box" | "any":
             return f"The answer is $\\boxed{{{answer}}}$."
         case "tags":
             return f"<answer>{answer}</answer>"
@@ -59,41 +61,10 @@ def visible_text(text: str) -> str:
     return "".join(parts).rpartition("</think>")[2]
 
 
-def boxed(text: str) -> str | None:
-    r"""The content of the last balanced `\boxed{}` or `\fbox{}`, the outermost of nested ones.
-
-    Of several boxes the last one counts, whatever the earlier ones hold. Boxes with nothing but a comma, "and" or "or"
-    between them are one list: `\boxed{2} and \boxed{3}` says "2, 3", so naming two values never passes for one.
-    """
-    boxes = _outermost_boxes(text)
-    if not boxes:
-        return None
-    first = len(boxes) - 1
-    while first > 0 and _joins(text[boxes[first - 1][1] + 1 : boxes[first][2]]):
-        first -= 1
-    return ", ".join(text[content:end] for content, end, _ in boxes[first:])
-
-
-def _joins(between: str) -> bool:
-    return len(between) <= 40 and _BETWEEN_JOINED.fullmatch(between) is not None
-
-
-def _outermost_boxes(text: str) -> list[tuple[int, int, int]]:
-    """(start of the content, end of the content, start of the command) of each box that is in no other box."""
-    stack: list[tuple[int, int] | None] = []
-    closed: list[tuple[int, int, int]] = []
-    for token in _BOX_TOKEN.finditer(text):
-        if token["box"]:
-            stack.append((token.end(), token.start()))
-        elif token["open"]:
-            stack.append(None)
-        elif token["close"] and stack:
-            box = stack.pop()
-            if box is not None:
-                while closed and closed[-1][2] >= box[0]:
-                    closed.pop()  # it stands inside the box that closes here
-                closed.append((box[0], token.start(), box[1]))
-    return closed
+def boxed_or_stated(text: str) -> str | None:
+    """The last box, also an empty one; where there is none at all, the answer that the text states."""
+    answer = boxed(text)
+    return stated(text) if answer is None else answer
 
 
 def tagged(text: str) -> str | None:
@@ -113,4 +84,5 @@ _EXTRACTORS: dict[AnswerFormat, Callable[[str], str | None]] = {
     "box": boxed,
     "tags": tagged,
     "last_number": last_number,
+    "any": boxed_or_stated,
 }

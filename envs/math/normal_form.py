@@ -5,46 +5,72 @@
 import re
 import unicodedata
 
-_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
+GROUP_MARK = "\u2009"
+"""Stands between the groups of three digits of a number, however that was written."""
+
+_SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ"
+_SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₙ"
+_SCRIPT_TO_ASCII = str.maketrans(_SUPERSCRIPTS + _SUBSCRIPTS, "0123456789+-()ni" + "0123456789+-()n")
+_SCRIPT = re.compile(f"(?P<power>[{_SUPERSCRIPTS}]+)|[{_SUBSCRIPTS}]+")
 _SYMBOLS = str.maketrans(
     {
-        "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ",
-        "≠": r"\ne ", "°": r"^\circ ", "∪": r"\cup ", "∅": r"\emptyset ", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
+        "−": "-", "–": "-", "‐": "-", "‑": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ",
+        "÷": r"\div ", "∕": "/", "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ",
+        "≠": r"\ne ", "≈": r"\approx ", "≡": r"\equiv ", "∈": r"\in ", "°": r"^\circ ", "∪": r"\cup ", "∩": r"\cap ",
+        "∅": r"\emptyset ", "±": r"\pm ", "∓": r"\mp ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ",
+        "⌉": r"\rceil ", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "∠": r"\angle ", "△": r"\triangle ",
+        "∖": r"\setminus ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}",
+        "ℂ": r"\mathbb{C}", "′": "'", "’": "'", "‘": "'", "“": '"', "”": '"', "⟨": r"\langle ", "⟩": r"\rangle ",
+        "\u2061": "", "\u2062": " ", "\u200b": "", "\ufeff": "", "\u00a0": " ", "\u202f": GROUP_MARK,
+        "√": r"\sqrt ", "∛": r"\cbrt ", "…": r"\ldots ", "→": r"\to ", "∧": r"\wedge ", "∨": r"\text{ or }",
     }
 )  # fmt: skip
+_GREEK_NAMES = """
+    alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi o pi rho sigma sigma tau upsilon phi chi
+    psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega
+    """
+_GREEK = dict(zip("αβγδεζηθικλμνξοπρςστυφχψωΓΔΘΛΞΠΣΦΨΩ", _GREEK_NAMES.split(), strict=True))
+_OFTEN_ESCAPED_TWICE = "[dtc]?frac|sqrt|pi|text|left|right|cdot|times|pm|infty|cup|circ|mathrm|begin|end"
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"\\\\(?=(?:d?frac|sqrt|pi|text|left|right|cdot)(?![a-zA-Z]))", r"\\"),  # text that was escaped twice
-        (r"\\(?:left|right|displaystyle|big|Big|bigg|Bigg)(?![a-zA-Z])", ""),
-        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
-        (r"\\(?:leq|leqslant)(?![a-zA-Z])", r"\\le"),
-        (r"\\(?:geq|geqslant)(?![a-zA-Z])", r"\\ge"),
-        (r"\\(?:mathrm|text)\s*\{\s*e\s*\}", "e"),
-        (r",\\!\s*", ","),
-        (r"\\!", ""),
-        (r"(?<!\\)\\[,;: ]\s*|~|\\q?quad(?![a-zA-Z])", " "),
-        (r"\\([$%])", r"\1"),
-        (r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?", "°"),
-        (r"(?<=[\w)}])\s*\*\*\s*(?=[\w({\\-])", "^"),
-        (r"\{,\}", ","),
-        (r"√\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}"),
-        (r"\\sqrt\s*(\d|[a-zA-Z])", r"\\sqrt{\1}"),
-        (r"\\frac\s*(\d)\s*(\d)(?!\d)", r"\\frac{\1}{\2}"),
-        (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
-        (r"(\\frac\{[^{}]*\})\s*(\d)(?!\d)", r"\1{\2}"),
+        # Text that was escaped twice. After a row break a command has a backslash of its own, which is the third one.
+        (rf"(?<!\\)\\\\(?=(?:{_OFTEN_ESCAPED_TWICE})(?![a-zA-Z]))", r"\\"),
+        (r"<\|[a-z_]{1,20}\|>", " "),
+        (r"\\(?:left|right|[bB]igg?[lrm]?)(?![a-zA-Z])\s{0,9}\.?", ""),
+        (r"\\(?:displaystyle|textstyle|limits|nolimits|mathstrut|strut|hfill|nonumber)(?![a-zA-Z])", " "),
+        (r"\\[hv]?phantom\s{0,9}(?:\{[^{}]*\}|[^\s{\\])", " "),
+        (r"\\[hv]space\*?\s{0,9}\{[^{}]*\}", " "),
+        (r"(?<=\d)(?:\{,\}|,\\!)\s{0,9}(?=\d{3})", GROUP_MARK),
+        (r"\\!\s{0,9}", ""),
+        (r"(?<=\d)(?:\\[,;:]|\\thinspace(?![a-zA-Z]))\s{0,9}(?=\d{3})", GROUP_MARK),
+        (r"(?<!\\)\\[,;:> ]|~|\\(?:q?quad|thinspace|enspace|medspace)(?![a-zA-Z])", " "),
+        (r"\\$", ""),
+        (r"\*\*(?=[\w({\\+-])", "^"),
     )
+)  # fmt: skip
+_FONT = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:rm|bf|it|sf|tt|cal)|mbox|boxed|fbox|operatorname\*?|bold|boldsymbol|bm)"
+    r"\s*\{([^{}]*)\}"
 )
-_FONT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|boxed|fbox)\s*\{([^{}]*)\}")
 _WORDS = re.compile(r"[^\W\d_]+(?:[\s,'-]+[^\W\d_]+)*")
+_HALF_OF_DAY = re.compile(r"(?<![a-z])([ap])\.?\s?m(?![a-z])\.?", re.IGNORECASE)
+
+
+def word_set(words: str) -> frozenset[str]:
+    """The words of a text with spaces between them."""
+    return frozenset(words.split())
 
 
 def fold(text: str) -> str:
-    """`text` with Unicode, spacing commands, synonyms and the delimiters around it made uniform; fonts stay."""
-    text = "".join(map(_folded_character, text)) if not text.isascii() else text
-    for pattern, replacement in _RULES:
-        text = pattern.sub(replacement, text)
-    return _without_delimiters(text)
+    """`text` with Unicode and spacing commands made uniform, without the delimiters around it; fonts stay."""
+    if not text.isascii():
+        text = _SCRIPT.sub(_script, text)
+        text = "".join(map(_folded_character, text))
+    if any(sign in text for sign in "\\*<~{"):
+        for pattern, replacement in _RULES:
+            text = pattern.sub(replacement, text)
+    return without_delimiters(text)
 
 
 def plain(folded: str) -> str:
@@ -55,7 +81,8 @@ def plain(folded: str) -> str:
         if shown == text:
             break
         text = shown
-    text = _without_delimiters(text)
+    text = without_delimiters(text.replace(r"\$", "$"))
+    text = _HALF_OF_DAY.sub(r"\1m", text)
     # A space between two letters or digits separates them: "1 2" is not 12.
     text = re.sub(r"(?<![^\W_])\s+|\s+(?![^\W_])", "", re.sub(r"\s+", " ", text))
     if re.fullmatch(r"\([A-Za-z]\)", text):
@@ -63,22 +90,33 @@ def plain(folded: str) -> str:
     return text.casefold() if len(text) > 1 and _WORDS.fullmatch(text) else text
 
 
-def _without_delimiters(text: str) -> str:
-    text = text.strip()
-    for opening, closing in (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**")):
-        inside = text[len(opening) : -len(closing)]
-        if len(text) > len(opening + closing) and text == opening + inside + closing and opening not in inside:
-            text = inside.strip()
-    return text.rstrip(".").rstrip() if not text.endswith("..") else text
+def without_delimiters(text: str) -> str:
+    """`text` without the mathematics delimiters and bold marks around it, and without a full stop at its end."""
+    while True:
+        text = text.strip()
+        if text.endswith((".", ",", ";")) and not text.endswith(".."):
+            text = text[:-1].rstrip()
+        for opening, closing in (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`")):
+            inside = text[len(opening) : -len(closing)]
+            if len(text) > len(opening + closing) and text == opening + inside + closing and opening not in inside:
+                text = inside
+                break
+        else:
+            return text
+
+
+def _script(found: re.Match[str]) -> str:
+    inside = found.group().translate(_SCRIPT_TO_ASCII)
+    return f"^{{{inside}}}" if found["power"] else f"_{{{inside}}}"  # not NFKC, which would turn 10² into 102
 
 
 def _folded_character(character: str) -> str:
-    if character.isascii():
+    if character.isascii() or character == GROUP_MARK:
         return character
     if (folded := character.translate(_SYMBOLS)) != character:
         return folded
-    if (power := character.translate(_SUPERSCRIPTS)) != character:
-        return f"^{{{power}}}"  # not NFKC, which would turn 10² into 102
+    if character in _GREEK:
+        return f"\\{_GREEK[character]} "
     compatible = unicodedata.normalize("NFKC", character)
     if "⁄" in compatible:
         numerator, denominator = compatible.split("⁄")
@@ -87,4 +125,6 @@ def _folded_character(character: str) -> str:
         return rf"\frac{{{numerator}}}{{{denominator}}}"
     if unicodedata.category(character) == "Nd":
         return str(unicodedata.digit(character))
+    if unicodedata.category(character) == "Zs":
+        return " "
     return compatible if len(compatible) == 1 and unicodedata.category(character) != "No" else character

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ from pathlib import Path
 from llmgym.episode import FiniteTasks, Task, split_of
 from llmgym.errors import ConfigError, DataError
 
-from . import exact
-from .comparison import require_math_verify
+from .comparison import problem_of_reference, require_math_verify
+from .reading import exact_number
 from .rows import Row, hub_splits, is_file_name, read_file, read_hub, task_of
 
 
@@ -77,8 +78,8 @@ def _load(source: ProblemSet) -> Mapping[str, list[Task]]:
     tasks = {"train": list(train.values()), "test": list(test.values())}
     if source.needs_numbers:
         _require_numbers([*tasks["train"], *tasks["test"]], source.dataset)
-    elif any(exact.read(task.answer or "") is None for of_split in tasks.values() for task in of_split):
-        require_math_verify()
+    else:
+        _report_unread([*tasks["train"], *tasks["test"]], source.dataset)
     return tasks
 
 
@@ -96,9 +97,23 @@ def _unique(rows: Iterable[Row], source: ProblemSet) -> dict[str, Task]:
     return tasks
 
 
+def _report_unread(tasks: list[Task], dataset: str) -> None:
+    """Warn of reference answers that only equal text or math-verify can match, where somebody sees it: at the load."""
+    problems = [(task, problem) for task in tasks if (problem := problem_of_reference(task.answer or ""))]
+    if not problems:
+        return
+    require_math_verify()
+    shown = "; ".join(f"{task.answer!r:.80} ({problem})" for task, problem in problems[:5])
+    warnings.warn(
+        f"{dataset} has {len(problems)} reference answers of {len(tasks)} that are not understood and are compared as "
+        f"text and by math-verify alone: {shown}. Mend them, or leave the rows out.",
+        stacklevel=2,
+    )
+
+
 def _require_numbers(tasks: list[Task], dataset: str) -> None:
     for task in tasks:
-        if not isinstance(exact.read(task.answer or ""), exact.Number):
+        if exact_number(task.answer or "") is None:
             raise DataError(
                 f"{dataset} asks {task.prompt[:60]!r}, whose reference answer {task.answer!r} is not a single "
                 'number, as answer_format="last_number" needs. Use answer_format="box" or "tags".'

@@ -13,7 +13,7 @@ from llmgym.episode import Task, content_key
 from llmgym.errors import DataError, DataNotFoundError
 from llmgym.extras import require
 
-from .extraction import boxed
+from .boxes import boxed
 
 _SUFFIXES = (".jsonl", ".json", ".parquet")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
