@@ -66,6 +66,13 @@ def test_prompts_are_the_users_to_change():
     assert env.reset(task, RNG).messages == (Message("user", question),)
 
 
+def test_an_empty_system_prompt_is_no_system_message():
+    env = MathEnv(system_prompt="")
+    task = env.tasks("train")[1]
+
+    assert env.reset(task, RNG).messages == (Message("user", task.prompt),)
+
+
 def test_few_shot_examples_are_solved_training_problems_other_than_the_task_itself():
     env = MathEnv(few_shot=3)
     task = env.tasks("train")[1]

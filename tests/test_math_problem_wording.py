@@ -21,6 +21,17 @@ def test_problems_are_plain_single_line_text_with_worked_steps(family):
             assert all(problem.steps), problem
 
 
+def test_a_sum_of_digits_is_worked_one_digit_at_a_time():
+    for difficulty in range(1, 6):
+        for problem in problems("digit_sum", difficulty, 20):
+            sums = [step for step in problem.steps if "+" in step]
+
+            totals = [int(step.rpartition("= ")[2]) for step in sums]
+            assert totals[-1] == int(problem.answer)
+            for step, before, after in zip(sums[1:], totals, totals[1:], strict=False):
+                assert step == f"{before} + {after - before} = {after}"
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_text_never_has_two_answers(family):
     answers = {}

@@ -36,8 +36,8 @@ class MathEnv(MessageEnv):
         difficulty: of generated problems, from 1 (one-digit addition) to 5; it changes sizes and the number of steps.
         seed: of the generated supply.
         answer_format: "box", "tags" or "last_number": where the answer is looked for.
-        system_prompt: `{format}` in it is replaced by a sentence that asks for the answer format. None: no system
-            message.
+        system_prompt: `{format}` in it is replaced by a sentence that asks for the answer format. None or "": no
+            system message.
         prompt_template: the user message; `{problem}` is replaced by the problem, `{format}` as above.
         few_shot: so many worked training problems come before the problem, the same ones in every episode.
         format_reward: paid for an answer in the right form that is wrong.
@@ -96,7 +96,7 @@ class MathEnv(MessageEnv):
 
     def reset(self, task: Task, rng: np.random.Generator) -> InitialMessages:  # noqa: ARG002 - nothing here is random
         self._task = task
-        messages = [] if self._system_prompt is None else [Message("system", self._with_format(self._system_prompt))]
+        messages = [Message("system", self._with_format(self._system_prompt))] if self._system_prompt else []
         for example in self._examples(task):
             messages.append(Message("user", self._question(example)))
             messages.extend(AssistantMessage(turn) for turn in self.solve(example))

@@ -121,7 +121,7 @@ def base_conversion(rng: np.random.Generator, difficulty: int) -> Problem:
 
 
 def digit_sum(rng: np.random.Generator, difficulty: int) -> Problem:
-    """The sum of digits of a number, of a product, or of a power."""
+    """The sum of digits of a number, of a product, or of a power, worked one digit at a time."""
     if difficulty <= 2:
         n, steps = randint(rng, 10, 10 ** (difficulty + 3)), []
         name = str(n)
@@ -133,8 +133,10 @@ def digit_sum(rng: np.random.Generator, difficulty: int) -> Problem:
         a, b = randint(rng, 2, 99), randint(rng, 3, 9)
         n, name = a**b, f"{a}^{b}"
         steps = [f"{name} = {n}"]
-    total = sum(map(int, str(n)))
-    steps.append(f"{' + '.join(str(n))} = {total}")
+    total, *digits = map(int, str(n))
+    for digit in digits:
+        steps.append(f"{total} + {digit} = {total + digit}")
+        total += digit
     return Problem(f"What is the sum of the digits of {name}?", str(total), tuple(steps))
 
 

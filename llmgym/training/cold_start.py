@@ -25,7 +25,7 @@ class ColdStartConfig:
     num_demonstrations: int = 8000
     """Demonstrations of training tasks; where there are fewer tasks, they come round again."""
     solve_share: float = 0.5
-    """Share that shows the reference turns; the others answer at once what another task's answer is."""
+    """Share that shows the reference turns; the others answer at once, and with the last line of another task's."""
     steps: int = 500
     """Optimizer steps."""
     batch_size: int = 64
@@ -68,7 +68,7 @@ def make_demonstrations(
             )
         is_guess = last_answer is not None and rng.random() >= config.solve_share
         shown = [last_answer] if is_guess and last_answer is not None else turns
-        last_answer = turns[-1]
+        last_answer = turns[-1].rpartition("\n")[2]  # without what was worked out before it
         yield demonstrate(env, task, shown, seed=int(rng.integers(2**31)))
 
 
