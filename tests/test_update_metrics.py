@@ -10,7 +10,7 @@ from llmgym.agents.ppo import PPO
 from llmgym.agents.sft import SFT
 from support.bandit import bandit_model, log_probabilities, trajectory, varied
 
-from llmgym.learning import CriticConfig, KLConfig, Learner, LearnerConfig, Need, Policy
+from llmgym.learning import CriticConfig, KLConfig, Learner, LearnerConfig, Need
 from llmgym.learning.update_metrics import UpdateReport
 
 
@@ -60,10 +60,11 @@ def test_advantage_spread_is_the_deviation_over_tokens():
     assert metrics["advantage_std"] == pytest.approx(statistics.stdev(advantages))
 
 
-def test_groups_that_say_nothing_are_a_share_of_all_groups():
+@pytest.mark.parametrize("agent", [GRPO(), GRPO(drop_equal_groups=True)], ids=["kept", "dropped"])
+def test_groups_that_say_nothing_are_a_share_of_all_groups_also_where_they_are_dropped(agent):
     groups = [[trajectory("1 .2", reward) for reward in pair] for pair in ((0, 1), (1, 1), (0, 0), (0, 0))]
 
-    metrics = Learner(bandit_model(), GRPO()).update(groups)
+    metrics = Learner(bandit_model(), agent).update(groups)
 
     assert metrics["zero_variance_share"] == 0.75
 

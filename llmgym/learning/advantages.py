@@ -68,11 +68,6 @@ def leave_one_out_advantages(reward_B: Tensor, group_B: Tensor) -> Tensor:
     return torch.where(groups.is_informative_B, groups.centred_B * factor_P[groups.index_B], 0.0)
 
 
-def is_zero_variance_group(reward_B: Tensor, group_B: Tensor) -> Tensor:
-    """For each group, in the order of its number: True where all its raw rewards are equal, shape (P,)."""
-    return _Groups(reward_B, group_B).spread_P == 0
-
-
 def gae_advantages(
     rewards_BA: Tensor,
     values_BA: Tensor,

@@ -38,7 +38,7 @@ from .model import ModelWeights, Policy
 from .optimization import LearnerConfig
 from .optimizer_steps import OptimizerSteps
 from .passes import evaluate_actions
-from .update_metrics import UpdateReport, describe_advantages, describe_batch
+from .update_metrics import UpdateReport, describe_advantages, describe_batch, describe_groups
 
 
 class Learner:
@@ -109,6 +109,8 @@ class Learner:
 
         batch, metrics = self._prepare(trajectories, [index for index, group in enumerate(selected) for _ in group])
         metrics |= {"num_trajectories": float(len(trajectories)), "num_invalid": float(num_invalid)}
+        if self.agent.rollout is not None:
+            metrics |= describe_groups(valid)  # before any were dropped
         self.last_advantages = _advantages_of(trajectories, batch)
         report = UpdateReport()
         if batch.old_logprobs_BA is not None:
@@ -167,7 +169,7 @@ class Learner:
         config, agent = self.config, self.agent
         batch = ActionBatch.from_trajectories(trajectories, max_actions=config.max_actions)
         batch = batch.replace(group_B=torch.tensor(group_of_row, dtype=torch.int64))
-        metrics = describe_batch(batch, is_online=agent.rollout is not None)
+        metrics = describe_batch(batch)
         units = unsplittable_rows(batch, agent.unit)
         reward_B = batch.reward_B
 

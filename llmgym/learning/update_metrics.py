@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from .action_batch import ActionBatch
-from .advantages import is_zero_variance_group
+from .agent import Group
 from .losses import log_ratio
 from .masking import masked_mean, masked_sum
 
@@ -61,6 +61,13 @@ class UpdateReport:
         }
 
 
+def describe_groups(groups: Sequence[Group]) -> dict[str, float]:
+    """zero_variance_share, of groups whose trajectories all earned the same; empty where there is no group."""
+    rewards = [[trajectory.reward for trajectory in group] for group in groups]
+    num_equal = sum(min(group) == max(group) for group in rewards)
+    return {"zero_variance_share": num_equal / len(rewards)} if rewards else {}
+
+
 def describe_advantages(batch: ActionBatch, reward_B: Tensor) -> dict[str, float]:
     """Metrics of what an agent made of the rewards.
 
@@ -80,12 +87,9 @@ def describe_advantages(batch: ActionBatch, reward_B: Tensor) -> dict[str, float
     return metrics
 
 
-def describe_batch(batch: ActionBatch, *, is_online: bool) -> dict[str, float]:
+def describe_batch(batch: ActionBatch) -> dict[str, float]:
     """Metrics of the data alone. The entropy is estimated from sampling log-probabilities, for nothing."""
     metrics = {"num_action_tokens": float(batch.num_tokens)}
-    if is_online and len(batch.reward_B):
-        is_degenerate_P = is_zero_variance_group(batch.reward_B, batch.group_B)
-        metrics["zero_variance_share"] = float(is_degenerate_P.double().mean())
     if batch.sampling_logprobs_BA is not None:
         metrics["entropy"] = float(masked_mean(-batch.sampling_logprobs_BA, batch.mask_BA))
     return metrics
