@@ -3,7 +3,7 @@
 import functools
 from pathlib import Path
 
-_ORDER = ("codec", "pipes", "kernel", "confine", "program", "objects", "tester", "supervisor", "zygote")
+_ORDER = ("codec", "pipes", "kernel", "seccomp", "confine", "program", "objects", "tester", "supervisor", "zygote")
 """The modules of the folder guest/, each after those that it imports."""
 
 BOOT = (

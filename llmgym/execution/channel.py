@@ -39,6 +39,10 @@ class Channel(ABC):
     def _end(self) -> None:
         """Wait a little for the guest's own end, then kill it."""
 
+    def complaint(self) -> str:
+        """What the guest, or what started it, said of its failure."""
+        return ""
+
     def is_alive(self) -> bool:
         """False where it died while it was idle: an idle guest has nothing to say."""
         return not self.is_killed and not self._is_ready(select.POLLIN, time.monotonic())
@@ -122,11 +126,11 @@ class ProcessChannel(Channel):
             theirs.close()
 
     def complaint(self) -> str:
-        """What the ended guest said on stderr."""
+        """What was written to stderr."""
         assert self._process.stderr is not None
         with suppress(OSError, ValueError):
             os.set_blocking(self._process.stderr.fileno(), False)
-            return (self._process.stderr.read(2000) or b"").decode("utf-8", "replace").strip()
+            return (os.read(self._process.stderr.fileno(), 4000) or b"").decode("utf-8", "replace").strip()
         return ""
 
     def dispose(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import SandboxError
 from .backend import PRELOAD, Backend
 from .bundle import guest_program
-from .channel import ProcessChannel, WorkerLost
+from .channel import WorkerLost
 from .contract import Outcome, Output, Request, StatementEnd, Status, Value
 from .guest.codec import CodecError, decode, encode
 from .guest.pipes import HEADER, LENGTH, split_frames
@@ -33,7 +33,7 @@ class Worker:
             self.about = self._receive(deadline, 1 << 16)
         except WorkerLost as error:
             self.channel.kill()
-            said = self.channel.complaint() if isinstance(self.channel, ProcessChannel) else ""
+            said = self.channel.complaint()
             self.channel.dispose()
             raise SandboxError(f"A {self.level!r} sandbox did not start: {error}. {said}".rstrip()) from error
 
@@ -58,7 +58,8 @@ class Worker:
             self.channel.kill()
             raise
         if "lost" in reply:
-            raise SandboxError(f"A {self.level!r} sandbox failed in a run: {reply['lost']}.")
+            said = self.channel.complaint()
+            raise SandboxError(f"A {self.level!r} sandbox failed in a run: {reply['lost']}. {said}".rstrip())
         return _outcome(reply, self.level)
 
     def _receive(self, deadline: float, largest: int) -> dict[str, Any]:

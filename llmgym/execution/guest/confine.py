@@ -8,7 +8,11 @@ import resource
 import shutil
 from typing import Any
 
+from . import kernel, seccomp
+
 _MIB = 1 << 20
+_MAX_FILES = 10_000
+_QUIET = kernel.MS_NOSUID | kernel.MS_NODEV
 
 
 class Confinement:
@@ -17,7 +21,9 @@ class Confinement:
     def __init__(self, settings: dict[str, Any], program: dict[str, Any]) -> None:
         self.settings, self.limits = settings, program["limits"]
         self.home = program.get("home", "")
-        self.directory = self.home or os.path.join(settings["scratch"], f"run-{os.getpid()}-{os.urandom(4).hex()}")
+        self.directory = self.home or os.path.join(
+            settings.get("scratch", ""), f"run-{os.getpid()}-{os.urandom(4).hex()}"
+        )
 
     def prepare(self) -> None:
         """In the supervisor, before the child is made."""
@@ -86,5 +92,57 @@ def _processes_of_user() -> int:
     return count
 
 
+class NamespaceConfinement(Confinement):
+    """User, process, mount and IPC namespaces, and a file system in memory, made anew for each run.
+
+    The network, the host's name and the read-only files are those of the worker's own namespaces.
+    """
+
+    def prepare(self) -> None:
+        kernel.own_namespaces("pid", "mount", "ipc")
+
+    def enter(self) -> str:
+        os.setsid()
+        kernel.mount("proc", "/proc", "proc", _QUIET | kernel.MS_NOEXEC)
+        self.mount_memory()
+        if self.home:
+            self.directory = self.home
+        else:
+            self.directory = "/tmp/work"
+            os.mkdir(self.directory, 0o700)
+        os.chdir(self.directory)
+        self.limit_resources(self.num_processes())
+        return self.directory
+
+    def enter_tester(self) -> None:
+        os.setsid()
+        kernel.own_namespaces("mount", "ipc")
+        self.mount_memory()
+        os.chdir("/tmp")
+        self.limit_resources(self.num_processes())
+        self.close_door()
+
+    def mount_memory(self) -> None:
+        data = f"size={int(self.limits['disk_mib'])}m,nr_inodes={_MAX_FILES},mode=0700"
+        kernel.mount("tmpfs", "/tmp", "tmpfs", _QUIET, data)
+        os.mkdir("/tmp/.shm", 0o700)
+        kernel.mount("/tmp/.shm", "/dev/shm", "", kernel.MS_BIND)
+
+    def num_processes(self) -> int:
+        return int(self.limits["num_processes"]) + 1  # the kernel counts those of this namespace: the supervisor too
+
+    def close_door(self) -> None:
+        kernel.drop_capabilities()
+        seccomp.no_new_privileges()
+        if seccomp.is_known_machine():
+            seccomp.filter_system_calls(has_sockets=True, has_ipc=True, can_signal=True, can_change_metadata=True)
+
+    def clean(self) -> None:
+        """Everything was in namespaces that are gone."""
+
+
+_KINDS = {"none": Confinement, "namespaces": NamespaceConfinement}
+
+
 def confinement_of(settings: dict[str, Any], program: dict[str, Any]) -> Confinement:
-    return Confinement(settings, program)
+    return _KINDS[settings["isolation"]](settings, program)

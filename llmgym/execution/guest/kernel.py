@@ -12,7 +12,11 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 
-_libc = ctypes.CDLL(None, use_errno=True)
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND = 2, 4, 8, 4096
+_NAMESPACES = {"user": 0x10000000, "pid": 0x20000000, "mount": 0x00020000, "ipc": 0x08000000}
+_CAPABILITY_VERSION_3 = 0x20080522
+
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 def checked(result: int, what: str) -> int:
@@ -24,7 +28,7 @@ def checked(result: int, what: str) -> int:
 
 
 def prctl(option: int, value: int) -> None:
-    checked(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), f"prctl({option})")
+    checked(libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), f"prctl({option})")
 
 
 def adopt_orphans() -> None:
@@ -39,6 +43,34 @@ def die_with_parent() -> None:
 def hide_memory() -> None:
     """Nobody of the same user may trace this process or read its memory. Children inherit it."""
     prctl(_PR_SET_DUMPABLE, 0)
+
+
+def show_memory() -> None:
+    """Undo `hide_memory` for this process, whose files in /proc are else the administrator's."""
+    prctl(_PR_SET_DUMPABLE, 1)
+
+
+def own_namespaces(*names: str) -> None:
+    """Move into a new user namespace, as the same user, and into new ones of the given kinds. Memory stays hidden."""
+    user, group = os.getuid(), os.getgid()
+    flags = sum(_NAMESPACES[name] for name in names)
+    checked(libc.unshare(_NAMESPACES["user"] | flags), "unshare")
+    show_memory()
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+    hide_memory()
+
+
+def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
+    what = (source.encode(), target.encode(), kind.encode())
+    checked(libc.mount(*what, ctypes.c_ulong(flags), data.encode()), f"mount of {kind or source} on {target}")
+
+
+def drop_capabilities() -> None:
+    """Give up all of the administrator's rights within this user namespace."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    checked(libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
 
 
 def end_of_process(pid: int) -> int:

@@ -6,6 +6,7 @@ import atexit
 import builtins
 import io
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -41,6 +42,8 @@ def run_program(program: dict[str, Any]) -> None:
 
 def run_command(program: dict[str, Any]) -> None:
     """Become the command. Does not return."""
+    for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(ignored_by_python, signal.SIG_DFL)
     try:
         os.execvpe(program["argv"][0], program["argv"], os.environ)
     except OSError as error:

@@ -54,7 +54,6 @@ class _Run:
         """Why the supervisor ended the run, where it did."""
 
     def execute(self) -> dict[str, Any]:
-        self.confinement.prepare()
         started = self.start()
         end = self.watch(started + self.limits["wall_s"])
         wall_s = time.monotonic() - started
@@ -80,6 +79,7 @@ class _Run:
                 raise GuestFailure("the tester did not start")
             _close(ready[0], answers[0], questions[1], verdicts[1])
             self.sinks[verdicts[0]] = _Sink("tests", self.limits["value_bytes"], self.limits["value_bytes"])
+        self.confinement.prepare()
         self.child = os.fork()
         if self.child == 0:
             values_out = answers[1] if answers else values[1]
