@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import statistics
 
@@ -75,6 +76,16 @@ def test_after_a_time_limit_the_critic_says_what_was_still_to_be_expected(monkey
     value = Policy(bandit_model()).action_outputs([goes_on], temperature=1.0, critic=first_feature).values_BA[0, 2]
     assert seen.tolist() == [[pytest.approx(value.item(), abs=1e-5)] * 2]
     assert abs(value) > 0.1
+
+
+def test_an_episode_that_our_machinery_broke_is_learned_from_in_no_way():
+    broken = dataclasses.replace(trajectory("1 .2", 5.0, StopReason.ENV_ERROR), is_valid=False)
+    learner = learner_of()
+
+    metrics = learner.update([[broken]])
+
+    assert (metrics["num_invalid"], metrics["num_trajectories"], metrics["num_optimizer_steps"]) == (1, 0, 0)
+    assert learner.critic.weight.abs().sum() == 0
 
 
 def first_feature(hidden):
