@@ -28,16 +28,15 @@ LAYER = {
 MAY_IMPORT = {
     "torch": [
         "llmgym/learning/",
-        "llmgym/sampling/torch_sampler.py",
-        "llmgym/sampling/distribution.py",
-        "llmgym/sampling/slot_cache.py",
+        "llmgym/sampling/",
         "llmgym/training/",
         "agents/",
     ],
     "transformers": [
         "llmgym/learning/loading.py",
         "llmgym/messages/hf_tokenizer.py",
-        "llmgym/sampling/torch_sampler.py",
+        "llmgym/sampling/row_model.py",
+        "llmgym/sampling/slot_model.py",
         "llmgym/training/tiny_model.py",
     ],
     "peft": ["llmgym/learning/model.py"],

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..episode import Trajectory
 from ..errors import DataError
-from ..sampling.slot_cache import base_and_head
+from ..sampling.head import base_and_head
 from .agent import ModelOutputs
 
 _MAX_LOGITS = 2**24

@@ -4,20 +4,22 @@ import torch
 from torch import Tensor
 
 
-def processed_logits(logits_NV: Tensor, temperature_N: Tensor, top_k_N: Tensor, top_p_N: Tensor) -> Tensor:
+def processed_logits(
+    logits_NV: Tensor, temperature_N: Tensor, top_k_N: Tensor | None = None, top_p_N: Tensor | None = None
+) -> Tensor:
     """Logits of the distribution sampled from: temperature, then top-k, then top-p.
 
     Args:
         logits_NV: of the model, float32, shape (N, V).
         temperature_N: 0 stands for greedy decoding, whose log-probabilities are those at temperature 1.
-        top_k_N: int64, 0 keeps all.
-        top_p_N: 1 keeps all.
+        top_k_N: int64, 0 keeps all; None: all rows keep all tokens.
+        top_p_N: 1 keeps all; None: as for top-k.
 
     Returns:
         Logits, shape (N, V); minus infinity where a token was left out.
     """
     logits_NV = logits_NV / torch.where(temperature_N > 0, temperature_N, 1.0)[:, None]
-    if not bool((top_k_N > 0).any() or (top_p_N < 1).any()):
+    if top_k_N is None or top_p_N is None:
         return logits_NV
     sorted_NV, order_NV = logits_NV.sort(dim=-1, descending=True)
     rank_V = torch.arange(logits_NV.shape[1], device=logits_NV.device)
@@ -30,20 +32,24 @@ def processed_logits(logits_NV: Tensor, temperature_N: Tensor, top_k_N: Tensor, 
     return logits_NV.masked_fill(~is_kept_NV, -torch.inf)
 
 
-def draw(logits_NV: Tensor, temperature_N: Tensor, uniform_N: Tensor) -> Tensor:
+def draw(logits_NV: Tensor, is_greedy_N: Tensor | None, uniform_N: Tensor) -> tuple[Tensor, Tensor]:
     """One token a row, by inverting the cumulative distribution at a given uniform number.
 
     The draw depends on the row's own numbers alone, so neither on the batch nor on a shared random stream.
 
     Args:
         logits_NV: processed logits, shape (N, V).
-        temperature_N: rows with 0 take the likeliest token.
+        is_greedy_N: True where the likeliest token is taken; None: nowhere.
         uniform_N: float64 in [0, 1), shape (N,).
 
     Returns:
-        Token ids, int64, shape (N,).
+        Token ids, int64, and their log-probabilities, float64, both of shape (N,); NaN where logits are not numbers.
     """
-    mass_NV = logits_NV.softmax(-1, dtype=torch.float64).cumsum(-1)
+    probs_NV = logits_NV.softmax(-1, dtype=torch.float64)
+    mass_NV = probs_NV.cumsum(-1)
     # Scaled by the total, so that rounding never points behind the last possible token.
     drawn_N = torch.searchsorted(mass_NV, (uniform_N * mass_NV[:, -1])[:, None], right=True)[:, 0]
-    return torch.where(temperature_N > 0, drawn_N, logits_NV.argmax(-1))
+    drawn_N = drawn_N.clamp(max=logits_NV.shape[1] - 1)  # without effect but on NaN, which no index must come from
+    if is_greedy_N is not None:
+        drawn_N = torch.where(is_greedy_N, logits_NV.argmax(-1), drawn_N)
+    return drawn_N, probs_NV.gather(-1, drawn_N[:, None])[:, 0].log()

@@ -31,6 +31,8 @@ class SamplingParams:
             raise ConfigError(f"top_p is {self.top_p}, but it must be above 0 and at most 1, which keeps all tokens.")
         if self.top_k < 0:
             raise ConfigError(f"top_k is {self.top_k}. Use 0 to keep all tokens, or a positive number.")
+        if not isinstance(self.stop_strings, tuple) or "" in self.stop_strings:
+            raise ConfigError(f"stop_strings is {self.stop_strings!r}. Give a tuple of texts, none of them empty.")
 
     @property
     def keeps_all_tokens(self) -> bool:

@@ -1,92 +1,26 @@
-"""Sampling in plain PyTorch: any transformers causal LM with full attention, batched over running episodes."""
+"""Sampling in plain PyTorch: any transformers causal LM, batched over running episodes."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError, SamplerError
-from .distribution import draw, processed_logits
-from .params import SamplingParams
-from .sampler import Completion, FinishReason, KeptTokens, WeightSource
-from .slot_cache import SlotModel
+from ..messages.stop_strings import first_stop
+from ..messages.tokenizer import Tokenizer
+from .cached_model import cached_model
+from .next_token import next_tokens
+from .sampler import FinishReason, WeightSource
+from .torch_session import Request, TorchSession
 
-_UNIFORMS_AT_ONCE = 64
-_SHARE_THAT_JOINS = 8
+_SHARE_THAT_JOINS = 16
 """Rows join when there are one for every so many that run, ..."""
 _MAX_STEPS_WAITED = 16
 """... or after so many steps in which one could have joined."""
-
-
-@dataclass(eq=False)
-class _Request:
-    """A turn that is being sampled."""
-
-    session: "TorchSession"
-    prompt_ids: list[int]
-    params: SamplingParams
-    future: asyncio.Future[Completion]
-    rng: np.random.Generator
-    uniforms: np.ndarray = field(default_factory=lambda: np.empty(0))
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    versions: list[int] = field(default_factory=list)
-    kept: list[np.ndarray] = field(default_factory=list)
-
-    @property
-    def ids(self) -> list[int]:
-        """The prompt and what was sampled so far."""
-        return self.prompt_ids + self.token_ids
-
-    def next_uniform(self) -> float:
-        place = len(self.token_ids) % _UNIFORMS_AT_ONCE
-        if place == 0:
-            self.uniforms = self.rng.random(_UNIFORMS_AT_ONCE)
-        return float(self.uniforms[place])
-
-
-class TorchSession:
-    """One episode's place: a slot of the cache, which is kept between turns while there are enough."""
-
-    def __init__(self, sampler: "TorchSampler", seed: int, index: int) -> None:
-        self._sampler, self._seed, self.index = sampler, seed, index
-        self.held_ids: list[int] = []
-        """The tokens whose keys and values lie in the slot; any, where there is no slot."""
-        self.slot: int | None = None
-        self.is_sampling = False
-        self._num_turns = 0
-        self._num_forks = 0
-
-    async def sample(self, prompt_ids: Sequence[int], params: SamplingParams) -> Completion:
-        """Continue `prompt_ids`; what the slot holds of it is not computed again.
-
-        Raises:
-            SamplerError: the session is sampling already, the sampler is closed, or the model failed.
-        """
-        if self.is_sampling:
-            raise SamplerError("This session is sampling already. Await one turn before the next, or fork it.")
-        rng = np.random.default_rng((self._seed, self._num_turns))
-        self._num_turns += 1
-        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._sampler.submit(_Request(self, list(prompt_ids), params, future, rng))
-        self.is_sampling = True
-        try:
-            return await future
-        finally:
-            self._sampler.withdraw(self)  # where the wait was given up
-            self.is_sampling = False
-
-    def fork(self) -> "TorchSession":
-        """A second session with the same tokens; its cache is filled when it first samples."""
-        self._num_forks += 1
-        seed = int(np.random.SeedSequence((self._seed, self._num_turns, self._num_forks)).generate_state(1)[0])
-        return self._sampler.open(seed)
 
 
 class TorchSampler:
@@ -96,28 +30,40 @@ class TorchSampler:
     loop, the same seeds therefore give the same batches and the same tokens.
 
     Args:
-        model: a transformers causal LM; it may be the learner's own, then weights need not be copied.
+        model: a transformers causal LM, on whatever device; it may be the learner's own, then weights need not be
+            copied.
         num_tokens: ids from here on are padding of the vocabulary and are never sampled; None: there are none.
         max_batch: rows sampled at once.
+        max_pass_tokens: prompt tokens computed in one forward pass, which bounds its memory.
+        tokenizer: makes text of tokens, for `SamplingParams.stop_strings`.
 
     Raises:
-        ConfigError: the model has layers that this sampler does not know.
+        ConfigError: the model cannot be run exactly with a cache.
     """
 
-    def __init__(self, model: Any, *, num_tokens: int | None = None, max_batch: int = 64) -> None:
-        if max_batch < 1:
-            raise ConfigError(f"max_batch is {max_batch}, but at least 1 row must be sampled at once.")
+    def __init__(
+        self,
+        model: Any,
+        *,
+        num_tokens: int | None = None,
+        max_batch: int = 64,
+        max_pass_tokens: int = 8192,
+        tokenizer: Tokenizer | None = None,
+    ) -> None:
+        for name, value in (("max_batch", max_batch), ("max_pass_tokens", max_pass_tokens)):
+            if value < 1:
+                raise ConfigError(f"{name} is {value}, but it must be at least 1.")
         self.model = model.eval()
-        self._slots = SlotModel(self.model, max_batch)
-        self.num_tokens, self.max_batch = num_tokens, max_batch
+        self._slots = cached_model(self.model, max_batch, max_pass_tokens=max_pass_tokens)
+        self.num_tokens, self.max_batch, self.tokenizer = num_tokens, max_batch, tokenizer
         self.version = 0
         self.num_prompt_tokens = self.num_sampled_tokens = 0
         self.seconds = 0.0
         self._holders: list[TorchSession | None] = [None] * max_batch
-        self._open: set[_Request] = set()
+        self._open: set[Request] = set()
         """All requests without an answer: waiting, running, or in the middle of a step."""
-        self._waiting: list[_Request] = []
-        self._running: list[_Request] = []
+        self._waiting: list[Request] = []
+        self._running: list[Request] = []
         self._steps_waited = 0
         self._num_sessions = 0
         self._engine: asyncio.Task[None] | None = None
@@ -134,6 +80,7 @@ class TorchSampler:
         finally:
             self.withdraw(session)
             if session.slot is not None:
+                self._slots.release(session.slot)
                 self._holders[session.slot] = None
                 session.slot = None
 
@@ -192,6 +139,11 @@ class TorchSampler:
             self._finish(request, FinishReason.ABORT)
         self._waiting, self._running = [], []
 
+    @property
+    def sees_text(self) -> bool:
+        """True: turns can be asked to end at stop strings."""
+        return self.tokenizer is not None
+
     # -- sessions and requests ---------------------------------------------------------------------------------
 
     def open(self, seed: int) -> TorchSession:
@@ -199,12 +151,17 @@ class TorchSampler:
         self._num_sessions += 1
         return TorchSession(self, seed, self._num_sessions)
 
-    def submit(self, request: _Request) -> None:
+    def submit(self, request: Request) -> None:
         """Queue a request and see that the engine runs."""
         if self._is_closed:
             raise SamplerError("The sampler is closed. Make a new one.")
         if not request.prompt_ids:
             raise SamplerError("The prompt is empty. A model needs at least one token to continue.")
+        if request.params.stop_strings and self.tokenizer is None:
+            raise SamplerError(
+                f"The turn is to end at {request.params.stop_strings}, but this sampler sees no text. "
+                "Make it with TorchSampler(..., tokenizer=...), that of its model."
+            )
         longest, limit = len(request.prompt_ids) + request.params.max_new_tokens - 1, self._slots.max_length
         if limit is not None and longest > limit:
             raise SamplerError(
@@ -243,19 +200,9 @@ class TorchSampler:
                 requests.remove(request)
                 self._finish(request, FinishReason.ABORT)
 
-    def _finish(self, request: _Request, reason: FinishReason) -> None:
+    def _finish(self, request: Request, reason: FinishReason) -> None:
         self._open.discard(request)
-        if request.future.done() or request.future.get_loop().is_closed():
-            return
-        request.future.set_result(
-            Completion(
-                tuple(request.token_ids),
-                np.array(request.logprobs, dtype=np.float32),
-                reason,
-                np.array(request.versions, dtype=np.int32),
-                KeptTokens.from_rows(request.kept),
-            )
-        )
+        request.finish(reason)
 
     # -- the engine --------------------------------------------------------------------------------------------
 
@@ -288,11 +235,13 @@ class TorchSampler:
         elif self._running:
             self._decode()
 
-    def _admit(self) -> list[_Request]:
+    def _admit(self) -> list[Request]:
         """The requests that join now, each with a slot: its own, a free one, or that of an idle session.
 
         A forward pass for a single row costs nearly as much as one for many, so rows join a few at a time.
         """
+        if not self._waiting:
+            return []
         slots = [slot for slot, holder in enumerate(self._holders) if holder is None]
         slots += [slot for slot, holder in enumerate(self._holders) if holder is not None and not holder.is_sampling]
         num_placed = sum(request.session.slot is not None for request in self._waiting)
@@ -317,80 +266,75 @@ class TorchSampler:
             evicted.slot = None
         self._holders[slot], session.slot, session.held_ids = session, slot, []
 
-    def _prefill(self, joining: list[_Request]) -> None:
+    def _prefill(self, joining: list[Request]) -> None:
         """Compute what the slots do not hold yet; equal first prompts are computed once."""
-        leaders: dict[tuple[int, ...], _Request] = {}
-        followers: list[tuple[_Request, _Request]] = []
-        computed: list[_Request] = []
+        leaders: dict[tuple[int, ...], Request] = {}
+        followers: dict[Request, list[Request]] = {}
+        computed: list[Request] = []
         for request in joining:
             session, prompt = request.session, request.ids
             # The last token is always computed: its logits are what comes next.
             num_held = min(_common_length(session.held_ids, prompt), len(prompt) - 1)
+            num_held = self._slots.reusable(_slot(session), num_held)
             session.held_ids = prompt[:num_held]
             leader = leaders.setdefault(tuple(prompt), request) if num_held == 0 else request
             if leader is request:
                 computed.append(request)
             else:
-                followers.append((request, leader))
-        computed.sort(key=lambda request: request.session.slot or 0)
+                followers.setdefault(leader, []).append(request)
         new_ids = [request.ids[len(request.session.held_ids) :] for request in computed]
         logits = self._next_logits(computed, new_ids)
         self.num_prompt_tokens += sum(map(len, new_ids))
 
-        place = {id(request): index for index, request in enumerate(computed)}
-        for request, leader in followers:
-            assert leader.session.slot is not None
-            assert request.session.slot is not None
-            self._slots.copy(leader.session.slot, [request.session.slot], len(request.ids))
-            place[id(request)] = place[id(leader)]
+        place = {request: index for index, request in enumerate(computed)}
+        for leader, others in followers.items():
+            self._slots.copy(_slot(leader.session), [_slot(other.session) for other in others], len(leader.ids))
+            place |= dict.fromkeys(others, place[leader])
         for request in joining:
             request.session.held_ids = request.ids
-        self._sample_next(joining, logits[[place[id(request)] for request in joining]])
+        self._sample_next(joining, logits[[place[request] for request in joining]])
 
     def _decode(self) -> None:
-        self._running.sort(key=lambda request: request.session.slot or 0)
         logits = self._next_logits(self._running, [[request.token_ids[-1]] for request in self._running])
         for request in self._running:
             request.session.held_ids.append(request.token_ids[-1])
         running, self._running = self._running, []
         self._sample_next(running, logits)
 
-    def _next_logits(self, requests: list[_Request], new_ids: list[list[int]]) -> Tensor:
+    def _next_logits(self, requests: list[Request], new_ids: list[list[int]]) -> Tensor:
         sessions = [request.session for request in requests]
         num_held = [len(session.held_ids) for session in sessions]
-        return self._slots.next_logits([session.slot or 0 for session in sessions], num_held, new_ids)
+        return self._slots.next_logits([_slot(session) for session in sessions], num_held, new_ids)
 
-    def _sample_next(self, requests: list[_Request], logits: Tensor) -> None:
+    def _sample_next(self, requests: list[Request], logits: Tensor) -> None:
         """Draw the next token of every request; those that are not finished are running from now on."""
-        if self.num_tokens is not None:
-            logits[:, self.num_tokens :] = -torch.inf
-        device, params = logits.device, [request.params for request in requests]
-        temperature = torch.tensor([p.temperature for p in params], device=device)
-        logits = processed_logits(
-            logits,
-            temperature,
-            torch.tensor([p.top_k for p in params], device=device),
-            torch.tensor([p.top_p for p in params], device=device),
-        )
-        normaliser = logits.logsumexp(-1)
-        if not bool(normaliser.isfinite().all()):
-            raise SamplerError("the logits are not finite: the weights have diverged, or the temperature is too small")
-        uniform = torch.tensor([request.next_uniform() for request in requests], dtype=torch.float64, device=device)
-        tokens = draw(logits, temperature, uniform)
-        logprobs = logits.gather(-1, tokens[:, None])[:, 0] - normaliser
-        for row, (request, token, logprob) in enumerate(zip(requests, tokens.tolist(), logprobs.tolist(), strict=True)):
+        params, uniforms = [request.params for request in requests], [request.next_uniform() for request in requests]
+        tokens, logprobs, kept = next_tokens(logits, params, uniforms, num_tokens=self.num_tokens)
+        for row, (request, token, logprob) in enumerate(zip(requests, tokens, logprobs, strict=True)):
             request.token_ids.append(token)
             request.logprobs.append(logprob)
             request.versions.append(self.version)
-            if not request.params.keeps_all_tokens:
-                request.kept.append(logits[row].isfinite().nonzero()[:, 0].cpu().numpy())
-            if token in request.params.stop_token_ids:
+            if kept is not None and not request.params.keeps_all_tokens:
+                request.kept.append(kept[row])
+            if token in request.params.stop_token_ids or self._holds_stop_string(request):
                 self._finish(request, FinishReason.STOP)
             elif len(request.token_ids) >= request.params.max_new_tokens:
                 self._finish(request, FinishReason.LENGTH)
             else:
                 self._running.append(request)
         self.num_sampled_tokens += len(requests)
+
+    def _holds_stop_string(self, request: Request) -> bool:
+        """True where the newest token completed a stop string."""
+        stops, ids = request.params.stop_strings, request.token_ids
+        if not stops or self.tokenizer is None:
+            return False
+        return first_stop(ids, len(ids) - 1, stops=stops, prefill="", decode=self.tokenizer.decode) is not None
+
+
+def _slot(session: TorchSession) -> int:
+    assert session.slot is not None
+    return session.slot
 
 
 def _common_length(held: Sequence[int], prompt: Sequence[int]) -> int:
