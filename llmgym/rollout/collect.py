@@ -229,12 +229,18 @@ class Collector:
     async def _turn(self, env: TokenEnv, session: Session, sampling: SamplingParams) -> None:
         """Sample until the turn is closed or cut, and have the environment answer."""
         episode = env.episode
-        params = replace(sampling, max_new_tokens=episode.room, stop_token_ids=(env.tokenizer.eos_id,))
+        params = replace(
+            sampling,
+            max_new_tokens=episode.room,
+            stop_token_ids=(env.tokenizer.eos_id,),
+            stop_strings=episode.settings.stop_strings if getattr(self.sampler, "sees_text", False) else (),
+        )
         completion = await session.sample(episode.ids, params)
         if completion.finish_reason is FinishReason.ABORT:
             raise SamplerError("The sampler gave the turn up: it was closed or interrupted.")
         ids, kept = completion.token_ids, completion.kept_tokens
-        # A sampler without text runs past a stop string; what it sampled behind it is not part of the episode.
+        # A sampler without text runs past a stop string, and one with text past what began in the prefill; what it
+        # sampled behind it is not part of the episode.
         closes_at = episode.closing_index(ids)
         num_ids = len(ids) if closes_at is None else closes_at + 1
         is_closed = episode.feed(
