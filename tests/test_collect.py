@@ -13,6 +13,8 @@ import pytest
 
 import llmgym
 from llmgym.episode import EnvResponse, StopReason
+from llmgym.episode.register import make_token_env
+from llmgym.episode.trajectory_json import trajectory_from_json, trajectory_to_json
 from llmgym.errors import ConfigError, PromptTooLong, SamplerError
 from llmgym.rollout import Collector, EnvPool, TaskCursor, collect, groups_of, plan_groups
 from llmgym.rollout.threads import DaemonThreads
@@ -327,6 +329,17 @@ except TimeoutError:
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
 
     assert (ended.stdout, ended.stderr) == ("interrupted\n", "")
+
+
+def test_calls_that_failed_are_counted_with_their_turn_also_in_what_is_stored() -> None:
+    env = make_token_env("llmgym/Calculator-v0", view="text")
+    env.reset(seed=0)
+
+    for text in ("<call>1/0</call>", "<call>", "<call>2*3</call>"):
+        env.step(text)
+
+    stored = trajectory_from_json(trajectory_to_json(env.trajectory()))
+    assert [turn.num_tool_errors for turn in stored.turns] == [1, 1, 0]
 
 
 def test_calls_in_threads_give_back_what_they_return_or_raise_and_no_more_than_allowed_run_at_once() -> None:

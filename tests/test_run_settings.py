@@ -187,6 +187,16 @@ def test_a_run_of_which_every_prompt_is_too_long_ends_with_the_lengths(tmp_path:
         run(tmp_path / "run", env=env)
 
 
+def test_environments_in_threads_make_the_same_tasks_of_a_run(tmp_path: Path) -> None:
+    rollout = {"tasks_per_step": 8, "deterministic": False}
+
+    beside, between = run(tmp_path / "a", env={"id": COPY}, rollout=rollout), run(tmp_path / "b", env={"id": COPY})
+
+    batches = [list(load_trajectories(r.folder / "trajectories" / "step-000003.jsonl.gz")) for r in (beside, between)]
+    assert [t.task_key for t in batches[0]] == [t.task_key for t in batches[1]]
+    assert all(t.is_valid for t in batches[0])
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
