@@ -70,7 +70,7 @@ def opened(
         name = str(folder.resolve()) if folder.is_dir() else str(policy)
         identity = {"model": name, "model_digest": folder_digest(folder)}
         loaded, tokenizer = load_with_tokenizer(policy)
-        policy = TorchSampler(loaded.module, num_tokens=loaded.num_tokens, max_batch=concurrency)
+        policy = TorchSampler(loaded.module, num_tokens=loaded.num_tokens, max_batch=concurrency, tokenizer=tokenizer)
     if hasattr(policy, "session"):
         if tokenizer is None:
             raise ConfigError("A sampler was given without the tokenizer of its model. Pass tokenizer=... too.")

@@ -139,7 +139,10 @@ class Trainer:
             self._policy, self._tokenizer = with_tokenizer(model, backend)
         move(self._policy.module, config.model.device, config.model.dtype)
         self._sampler = SAMPLERS.lookup(config.sampler)(
-            self._policy.module, num_tokens=self._policy.num_tokens, max_batch=config.rollout.concurrency
+            self._policy.module,
+            num_tokens=self._policy.num_tokens,
+            max_batch=config.rollout.concurrency,
+            tokenizer=self._tokenizer,
         )
         pools = [
             EnvPool(env.id, name=env.label, tokenizer=self._tokenizer, env_kwargs=env.kwargs)
