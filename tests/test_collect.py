@@ -331,6 +331,37 @@ except TimeoutError:
     assert (ended.stdout, ended.stderr) == ("interrupted\n", "")
 
 
+class BadStartEnv(NumberEnv):
+    def reset(self, task: llmgym.Task, rng: np.random.Generator) -> llmgym.InitialMessages:
+        if task.key == "train1":
+            raise OSError("no room left")
+        return super().reset(task, rng)
+
+
+llmgym.register_env("test-collect/BadStart-v0", BadStartEnv)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_an_environment_that_cannot_begin_spoils_its_own_episode_and_no_other(deterministic: bool) -> None:
+    trajectories = collect("test-collect/BadStart-v0", says("x"), num_tasks=3, deterministic=deterministic)
+
+    assert [(t.is_valid, t.metadata["attempts"]) for t in trajectories] == [(True, 1), (False, 2), (True, 1)]
+    assert "while it began task 'train1'" in trajectories[1].metadata["problem"]
+
+
+def test_only_the_environment_and_not_the_shared_tokenizer_is_used_in_threads() -> None:
+    users = set()
+
+    class WatchedTokenizer(llmgym.ByteTokenizer):
+        def encode(self, text: str) -> list[int]:
+            users.add(threading.current_thread().name)
+            return super().encode(text)
+
+    collect("test-collect/Blocking-v0", says("x"), num_tasks=4, deterministic=False, tokenizer=WatchedTokenizer())
+
+    assert users == {"MainThread"}
+
+
 def test_calls_that_failed_are_counted_with_their_turn_also_in_what_is_stored() -> None:
     env = make_token_env("llmgym/Calculator-v0", view="text")
     env.reset(seed=0)

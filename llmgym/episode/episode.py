@@ -70,8 +70,10 @@ class Episode:
 
     # -- beginning ---------------------------------------------------------------------------------------------
 
-    def begin(self, task: Task, rng: np.random.Generator) -> None:
-        """Start `task`; all its randomness comes from `rng`.
+    def begin(
+        self, task: Task, rng: np.random.Generator, *, reset: Callable[[], InitialMessages] | None = None
+    ) -> None:
+        """Start `task`; all its randomness comes from `rng`. `reset` tells what `env.reset` answered, if it was asked.
 
         Raises:
             PromptTooLong: the first prompt leaves no room for an answer.
@@ -81,7 +83,8 @@ class Episode:
         # Until the prompt is there, nothing can be fed.
         self.stop_reason, self.is_valid, self.terminated, self.truncated = StopReason.ABORTED, True, False, False
         with self.guarding():
-            initial = require_kind(InitialMessages, self.env.reset(task, rng), self.env.reset)
+            initial = reset() if reset is not None else self.env.reset(task, rng)
+            require_kind(InitialMessages, initial, self.env.reset)
         self.messages = list(initial.messages)
         self.new_messages: tuple[Message, ...] = tuple(initial.messages)
         self._prefill = initial.prefill

@@ -4,9 +4,10 @@ import asyncio
 import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +19,6 @@ from ..registry import closest
 from ..sampling import FinishReason, Sampler, SamplingParams, Session
 from .env_pool import EnvPool
 from .threads import DaemonThreads
-
-T = TypeVar("T")
 
 _MAX_THREADS = 32
 
@@ -211,7 +210,7 @@ class Collector:
         for attempt in range(1, 2 + self.retries):
             try:
                 started = time.perf_counter()
-                await self._blocking(partial(episode.begin, plan.task, noise_rng(plan.seed)))
+                await self._begin(episode, plan)
                 self.env_seconds += time.perf_counter() - started
                 async with self.sampler.session(seed=plan.sampling_seed) as session:
                     while not episode.is_over:
@@ -225,6 +224,17 @@ class Collector:
             except InfrastructureError as failure:
                 error = failure
         return attempt, error
+
+    async def _begin(self, episode: Episode, plan: EpisodePlan) -> None:
+        rng = noise_rng(plan.seed)
+        if self._deterministic:
+            episode.begin(plan.task, rng)
+            return
+        # Not all of `begin` goes into a thread: the tokenizer, which all episodes share, takes one call at a time.
+        answer = self._threads.submit(partial(episode.env.reset, plan.task, rng))
+        with suppress(Exception):  # whatever it is, `begin` hears of it too, and names whose fault it is
+            await asyncio.wrap_future(answer)
+        episode.begin(plan.task, rng, reset=answer.result)
 
     async def _turn(self, env: TokenEnv, session: Session, sampling: SamplingParams) -> None:
         """Sample until the turn is closed or cut, and have the environment answer."""
@@ -257,7 +267,7 @@ class Collector:
             self.env_seconds += time.perf_counter() - started
 
     async def _answer(self, episode: Episode) -> EnvResponse:
-        response = await self._blocking(episode.ask)
+        response = episode.ask() if self._deterministic else await self._threads.run(episode.ask)
         if not inspect.isawaitable(response):
             return response
         try:
@@ -268,9 +278,6 @@ class Collector:
                 raise
             # Nobody cancelled the episode: the environment lost something of its own.
             raise EnvironmentFailure("The environment's answer was cancelled from within.") from error
-
-    async def _blocking(self, call: Callable[[], T]) -> T:
-        return call() if self._deterministic else await self._threads.run(call)
 
 
 def has_too_long_prompt(trajectory: Trajectory) -> bool:

@@ -25,12 +25,16 @@ class DaemonThreads:
 
     async def run(self, call: Callable[[], T]) -> T:
         """What `call` returns or raises. Where the wait is cancelled, a call that has begun goes on unheard."""
+        return await asyncio.wrap_future(self.submit(call))
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        """Have `call` run as soon as a thread is free."""
         future: Future[T] = Future()
         if self._num_threads < self._max_threads:
             self._num_threads += 1
             threading.Thread(target=self._work, name=f"llmgym-env-{self._num_threads}", daemon=True).start()
         self._calls.put((future, call))
-        return await asyncio.wrap_future(future)
+        return future
 
     def close(self) -> None:
         """Let the threads end once they have nothing to do."""
