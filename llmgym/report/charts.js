@@ -47,6 +47,7 @@ function frame(place, spec, draw) {
   const svg = shape("svg", {tabindex: 0, role: "img", "aria-label": `${spec.title}. ${spec.summary || ""}`});
   const readout = element("div", {class: "readout", "aria-live": "polite"}, spec.note || "");
   const figure = element("figure", {}, element("figcaption", {}, spec.title), readout, svg);
+  if (spec.hint) figure.firstChild.title = spec.hint;
   if (spec.legend.length > 1) {
     figure.append(element("div", {class: "legend"}, ...spec.legend.map(([name, mark]) => {
       const key = shape("svg", {viewBox: "0 0 30 12", "aria-hidden": "true"});
@@ -146,6 +147,13 @@ function lineChart(place, spec) {
   const legend = spec.series.map(series => [series.name, () => {
     return shape("line", {class: curveClass(series), x1: 0, x2: 30, y1: 6, y2: 6});
   }]);
+  if (spec.alarms && spec.alarms.length && legend.length > 1) {
+    legend.push(["alarm", () => {
+      const mark = shape("g", {class: "alarm"});
+      mark.append(shape("line", {x1: 12, x2: 12, y1: 0, y2: 12}), shape("path", {d: "M12 0l9 4l-9 4Z"}));
+      return mark;
+    }]);
+  }
   const last = spec.series.map(series => `${series.name}: ${format(series.y.findLast(isKnown))} at the end`);
   return frame(place, {...spec, legend, summary: last.join("; ")}, (svg, readout, width) => {
     const at = axes(svg, width, spec.height || 190, {...spec, x, y: [low, high]});
@@ -165,6 +173,7 @@ function lineChart(place, spec) {
         }
       }
     }
+    markAlarms(svg, at, spec.alarms || []);
     addReading(svg, readout, stops, at, spec.note || "", value => spec.series.flatMap(series => {
       const index = series.x.indexOf(value);
       if (index < 0 || !isKnown(series.y[index])) return [];
@@ -172,6 +181,18 @@ function lineChart(place, spec) {
       return [`${spec.series.length > 1 ? series.name + " " : ""}${format(series.y[index])}${interval}`];
     }), spec.xName);
   });
+}
+
+/** A line with a flag where an alarm was given: `alarms` holds {x, name}. */
+function markAlarms(svg, at, alarms) {
+  for (const {x, name} of alarms) {
+    if (!isKnown(x)) continue;
+    const place = at.x(x), mark = shape("g", {class: "alarm"});
+    mark.append(shape("title", {}, name));
+    mark.append(shape("line", {x1: place, x2: place, y1: at.top, y2: at.bottom}));
+    mark.append(shape("path", {d: `M${place} ${at.top}l9 4l-9 4Z`}));
+    svg.append(mark);
+  }
 }
 
 /** Shares that add up to one, as areas on top of each other: `spec.parts` holds {name, colour, y}. */

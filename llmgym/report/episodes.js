@@ -1,6 +1,7 @@
 // Episodes: filters, pages, and cards that are filled when they are opened.
 
 const PAGE_SIZE = 25;
+const ENVS = [...new Set(DATA.episodes.map(episode => episode.env))].sort();
 const state = {found: [], page: 0};
 
 /** Characters that would be invisible or move their neighbours, as something that can be seen. */
@@ -67,12 +68,13 @@ function matches(episode, wanted) {
     : wanted.source && Number(wanted.source) !== episode.source) return false;
   if (wanted.outcome && episode.outcome !== wanted.outcome) return false;
   if (wanted.stop && episode.stop !== wanted.stop) return false;
+  if (wanted.env && episode.env !== wanted.env) return false;
   return !wanted.query || searchText(episode).includes(wanted.query);
 }
 
 function filter() {
   const wanted = {source: byId("source").value, outcome: byId("outcome").value, stop: byId("stop").value,
-    query: byId("query").value.toLowerCase()};
+    env: byId("env").value, query: byId("query").value.toLowerCase()};
   state.found = DATA.episodes.filter(episode => matches(episode, wanted));
   state.page = 0;
   showPage();
@@ -101,8 +103,8 @@ function card(episode) {
   const summary = element("summary", {},
     element("span", {class: `badge ${episode.outcome}`}, BADGES[episode.outcome]),
     element("span", {}, `reward ${shown(episode.reward)}`),
-    element("span", {class: "meta"}, `${turns} turn${turns === 1 ? "" : "s"}, ${numTokens} tokens, ${episode.stop.replace("_", " ")}`),
-    element("span", {class: "meta"}, DATA.sources[episode.source].name),
+    element("span", {class: "meta"}, `${turns} turn${turns === 1 ? "" : "s"}, ${numTokens} tokens, ${episode.stop.replaceAll("_", " ")}`),
+    element("span", {class: "meta"}, (ENVS.length > 1 ? `${episode.env}, ` : "") + DATA.sources[episode.source].name),
     element("span", {class: "preview"}, preview(episode)));
   const details = element("details", {class: "episode"}, summary);
   details.addEventListener("toggle", () => {
@@ -230,8 +232,10 @@ function fillFilters() {
   source.append(option("", "everywhere"), option("held-out", "held-out tasks"), option("training", "training batches"));
   DATA.sources.forEach(({name, kept, total}, index) => source.append(option(index, `${name} (${kept} of ${total})`)));
   const reasons = [...new Set(DATA.episodes.map(episode => episode.stop))].sort();
-  byId("stop").append(option("", "all"), ...reasons.map(reason => option(reason, reason.replace("_", " "))));
-  for (const id of ["source", "outcome", "stop"]) byId(id).onchange = filter;
+  byId("stop").append(option("", "all"), ...reasons.map(reason => option(reason, reason.replaceAll("_", " "))));
+  byId("env").append(option("", "all"), ...ENVS.map(name => option(name, name)));
+  byId("env-label").hidden = ENVS.length < 2;
+  for (const id of ["source", "env", "outcome", "stop"]) byId(id).onchange = filter;
   let waiting;
   byId("query").oninput = () => { clearTimeout(waiting); waiting = setTimeout(filter, 150); };
   byId("filters").onsubmit = event => { event.preventDefault(); filter(); };

@@ -74,6 +74,7 @@ def embed(trajectory: Trajectory, texts: TokenTexts, *, is_success: bool) -> dic
         "reward": trajectory.reward,
         "outcome": "invalid" if not trajectory.is_valid else "success" if is_success else "failure",
         "stop": str(trajectory.stop_reason),
+        "env": str(trajectory.metadata.get("env", trajectory.env_id)),
         "task": trajectory.task_key,
         "group": trajectory.group_id,
         "sample": trajectory.sample_index,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from .data import RunData, problems
 from .episodes import Embedded, embed_run
-from .figures import duration, percent
+from .figures import duration, num_tasks, percent
 from .page_data import page_data, script_safe_json
-from .tables import problem_table, result_table, stop_reason_table, text
+from .tables import alarm_list, environment_table, problem_table, result_table, stop_reason_table, text
 
 
 def write_html(run: RunData) -> Path:
@@ -38,7 +38,11 @@ def render(run: RunData) -> str:
         "facts": "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in _facts(run)),
         "command": text(repeat_command(run)),
         "config": text(run.config_text),
+        "alarms": alarm_list(run.rows("alarm")),
+        "alarm_link": '<a href="#alarms">Alarms</a>' if run.rows("alarm") else "",
         "results": result_table(run),
+        "num_tasks": _num_tasks(run),
+        "environments": environment_table(run),
         "stop_reasons": stop_reason_table(run),
         "problems": problem_table(list(problems(run))),
         "left_out": _left_out(embedded),
@@ -59,8 +63,22 @@ def _asset(name: str) -> str:
 
 
 def _subtitle(run: RunData) -> str:
-    date = run.record.started.replace("T", " ")[:16]
-    return f"{run.config.agent['name']}, {run.record.num_parameters:,} parameters, seed {run.config.seed}, {date}"
+    """What was run, in one line."""
+    config, record = run.config, run.record
+    made = "made from nothing" if not config.model.path else config.model.path
+    cold = f", cold start of {config.cold_start.steps:,} steps" if config.cold_start is not None else ""
+    model = f"{record.num_parameters:,} parameters, {made}{cold}"
+    return f"{config.agent['name']} · {model} · {config.steps:,} steps · seed {config.seed} · {_date(record.started)}"
+
+
+def _date(started: str) -> str:
+    return started.replace("T", " ")[:16]
+
+
+def _num_tasks(run: RunData) -> str:
+    if not run.after:
+        return ""
+    return f"{num_tasks(run.after):,} held-out tasks before the first step and after the last, with 95 % intervals."
 
 
 def _tiles(run: RunData) -> Iterable[tuple[str, str, str]]:
@@ -84,7 +102,8 @@ def _facts(run: RunData) -> Iterable[tuple[str, str]]:
     config, record = run.config, run.record
     agent = {name: value for name, value in config.agent.items() if name != "name"}
     for env in config.environments:
-        yield "Environment", f"{env.label}{_settings(env.kwargs)}"
+        named = f"{env.name}: {env.id}" if env.name else env.id
+        yield "Environment", f"{named}{_settings(env.kwargs)}"
     yield "Agent", f"{config.agent['name']}{_settings(agent)}"
     yield "Model", f"{config.model.path or 'made from nothing'}, {record.num_parameters:,} parameters"
     yield "Learner", _settings(config.learner).strip(" ()") or "default settings"

@@ -8,6 +8,7 @@ from typing import Any
 
 from .data import Rows, RunData
 from .episodes import Embedded
+from .glossary import meaning
 
 _MAX_ROWS = 1000
 """Of one phase; more are thinned out evenly."""
@@ -22,6 +23,8 @@ def page_data(run: RunData, embedded: Embedded) -> dict[str, Any]:
         phases[f"evaluation, {decoding}"] = [row for row in evaluation if row["decoding"] == decoding]
     return {
         "metrics": {phase: _columns(rows) for phase, rows in phases.items() if rows},
+        "meanings": {name: meaning(name) for rows in phases.values() for row in rows for name in row},
+        "alarms": [_alarm(row, samples_at) for row in run.rows("alarm")],
         "lengths": _counts(run, lambda trajectory: trajectory.num_actions),
         "turns": _counts(run, lambda trajectory: len(trajectory.turns)),
         "tokens": {str(token): list(text) for token, text in embedded.texts.known().items()},
@@ -68,6 +71,12 @@ def _counts(run: RunData, measure: Any) -> dict[str, dict[str, list[list[int]]]]
         counted = sorted(Counter(measure(trajectory) for trajectory in evaluation.valid).items())
         counts.setdefault(decoding, {})[when] = [list(pair) for pair in counted]
     return counts
+
+
+def _alarm(row: Mapping[str, Any], samples_at: Mapping[int, Any]) -> dict[str, Any]:
+    """Where a mark stands and what it says."""
+    name = str(row.get("name", "alarm")).replace("_", " ")
+    return {"step": row["step"], "num_samples": samples_at.get(row["step"]), "name": name}
 
 
 def _is_number(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const SAMPLES = "episodes learned from";
+const ALARMS = DATA.alarms.map(({num_samples: x, name}) => ({x, name}));
 
 function byId(id) {
   return document.getElementById(id);
@@ -23,30 +24,65 @@ function drawSuccess() {
   if (!series.length) return byId("success-chart").append("Nothing was measured in this run.");
   return lineChart(byId("success-chart"), {
     title: "Success, held-out with 95 % intervals", xName: SAMPLES, series, y: [0, 1], height: 300, format: asPercent,
+    alarms: ALARMS,
   });
 }
 
+// Title, and the metrics that are drawn into it; what a run does not have is left out.
 const TRAINING = [
-  ["reward", "Reward of a batch, mean"],
-  ["entropy", "Entropy, nats a token"],
-  ["grad_norm", "Gradient norm"],
-  ["zero_variance_share", "Groups without any difference in reward"],
-  ["mean_action_tokens", "Length, sampled tokens of an episode"],
-  ["mean_turns", "Turns of an episode"],
+  ["Reward of a batch, mean", ["reward"]],
+  ["Entropy, nats a token", ["entropy"]],
+  ["Groups with equal rewards", ["zero_variance_share"], "share"],
+  ["Sampled tokens of an episode", ["mean_action_tokens", "p95_action_tokens"]],
+  ["Turns of an episode", ["mean_turns"]],
+  ["Clipped tokens", ["clip_share"], "share"],
+  ["KL divergence, nats a token", ["old_kl", "kl", "sampler_kl"]],
+  ["Variance that the critic foresees", ["explained_variance"]],
+  ["Gradient norm", ["grad_norm", "critic_grad_norm"]],
+  ["Tokens a second", ["tokens_per_second_sampling", "tokens_per_second_learning"]],
 ];
+const SILENT_AT_ZERO = new Set(["clip_share", "old_kl", "kl", "sampler_kl"]);
+const NAMES = {
+  mean_action_tokens: "mean", p95_action_tokens: "95th percentile", old_kl: "from before the step",
+  kl: "from the reference", sampler_kl: "from the sampler", grad_norm: "policy", critic_grad_norm: "critic",
+  tokens_per_second_sampling: "sampling", tokens_per_second_learning: "learning",
+};
+
+/** Unknown, or zero but for the rounding of floats. */
+function isNothing(value) {
+  return !isKnown(value) || Math.abs(value) < 1e-6;
+}
 
 function drawTraining() {
   const place = byId("training-charts"), train = DATA.metrics.train;
   if (!train) return place.append("The run made no training step.");
-  const columns = train.columns;
-  for (const [name, title] of TRAINING) {
-    if (!columns[name]) continue;
-    const y = name === "zero_variance_share" ? [0, 1] : undefined;
-    const format = y ? asPercent : shown;
-    const series = withMean({name: "each step", colour: "c0", x: columns.num_samples, y: columns[name]});
-    lineChart(place, {title, xName: SAMPLES, series, y, format});
+  const {columns} = train, x = columns.num_samples;
+  drawEnvironments(place, columns);
+  for (const [title, names, kind] of TRAINING) {
+    const present = names.filter(name => columns[name] && !(SILENT_AT_ZERO.has(name) && columns[name].every(isNothing)));
+    if (!present.length) continue;
+    const alone = present.length === 1;
+    const series = present.flatMap((name, index) => {
+      const one = {name: alone ? "each step" : NAMES[name] || name, colour: `c${index}`, x, y: columns[name]};
+      return alone ? withMean(one) : [one];
+    });
+    const y = kind === "share" ? [0, 1] : undefined;
+    lineChart(place, {title, hint: DATA.meanings[present[0]], xName: SAMPLES, series, y, format: y ? asPercent : shown, alarms: ALARMS});
   }
   return drawTimes(place, columns);
+}
+
+/** The success of training batches in each environment, where there are several; up to as many as there are colours. */
+function drawEnvironments(place, columns) {
+  const names = Object.keys(columns).filter(name => /^env\/.*\/success$/.test(name));
+  if (names.length < 2) return;
+  for (const [kind, title] of [["success", "Success in each environment"], ["weight", "Share of tasks by environment"]]) {
+    const series = names.slice(0, 4).map((name, index) => ({
+      name: name.slice("env/".length, -"/success".length), colour: `c${index}`, x: columns.num_samples,
+      y: columns[name.replace(/success$/, kind)] || [],
+    }));
+    lineChart(place, {title, xName: SAMPLES, series, y: [0, 1], format: asPercent});
+  }
 }
 
 /** Parts of a step's seconds; parallel parts may add up to more than the step took. */
@@ -78,19 +114,22 @@ function fillMetrics() {
 }
 
 function drawMetric() {
-  const [phase, name] = byId("metric").value.split("/");
+  const [phase] = byId("metric").value.split("/", 1), name = byId("metric").value.slice(phase.length + 1);
   const {columns, every} = DATA.metrics[phase];
   const note = every > 1 ? `one step in ${every} is drawn` : "";
   const series = withMean({name: "each step", colour: "c0", x: columns.step, y: columns[name], dots: columns.step.length < 20});
   byId("metric-chart").replaceChildren();
-  lineChart(byId("metric-chart"), {title: `${name} (${phase})`, xName: "step", series, note, height: 260});
+  const alarms = phase === "cold_start" ? [] : DATA.alarms.map(alarm => ({x: alarm.step, name: alarm.name}));
+  lineChart(byId("metric-chart"), {
+    title: `${name} (${phase})`, hint: DATA.meanings[name], xName: "step", series, note, height: 260, alarms,
+  });
 }
 
 function drawDistributions() {
   const place = byId("distributions");
   for (const [kind, xName] of [["lengths", "sampled tokens"], ["turns", "turns"]]) {
     for (const [decoding, counts] of Object.entries(DATA[kind])) {
-      histogram(place, {title: `${kind === "lengths" ? "Length" : "Turns"} of an episode, ${decoding}`, xName, counts});
+      histogram(place, {title: `${kind === "lengths" ? "Tokens" : "Turns"}, ${decoding}`, xName, counts});
     }
   }
   if (!place.childNodes.length) place.append("No held-out episodes are stored with this run.");

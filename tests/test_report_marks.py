@@ -1,0 +1,80 @@
+"""What the report adds to the figures: alarms, a row for each environment, the meaning of each metric."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support.report import HOSTILE, episode, make_run, page_of, step_row
+
+from llmgym.cli.runs import run_file
+from llmgym.report import read_run
+from llmgym.report.glossary import GLOSSARY, meaning
+from llmgym.training import RunProgress
+from llmgym.training.config import EnvConfig
+
+
+def test_alarms_are_listed_and_marked_where_they_were_given(tmp_path: Path) -> None:
+    alarm = {"phase": "alarm", "step": 2, "name": "entropy_collapse", "text": HOSTILE}
+    run = make_run(tmp_path / "run", after=[episode()], metrics=[step_row(1), step_row(2, num_samples=64), alarm])
+
+    page = page_of(run)
+
+    assert page.data["alarms"] == [{"step": 2, "num_samples": 64, "name": "entropy collapse"}]
+    assert "Entropy collapse" in page.inside("b")
+    assert any("<img src=x" in paragraph for paragraph in page.inside("p"))
+    assert not any(tag == "img" for tag, _ in page.tags)
+    assert ("a", {"href": "#alarms"}) in page.tags
+
+
+def test_a_run_without_alarms_has_no_section_for_them(tmp_path: Path) -> None:
+    page = page_of(make_run(tmp_path / "run", after=[episode()], metrics=[step_row(1)]))
+
+    assert page.data["alarms"] == []
+    assert not any("alarms" in str(value) for _, attributes in page.tags for value in attributes.values())
+
+
+def test_several_environments_have_a_row_each_before_and_after(tmp_path: Path) -> None:
+    envs = (EnvConfig(id="llmgym/Copy-v0"), EnvConfig(id="llmgym/Calculator-v0", name="products"))
+    figures = {f"env/products/success{end}": value for end, value in (("", 0.5), ("_low", 0.25), ("_high", 0.75))}
+    rows = [{"phase": "evaluation", "step": step, "decoding": "sampled", "success": 0.5} for step in (0, 1)]
+    rows[1] |= figures
+    trained = [episode(metadata={"env": name}) for name in ("llmgym/Copy-v0", "products")]
+    run = make_run(tmp_path / "run", after=trained, metrics=[step_row(1), *rows], envs=envs)
+
+    page = page_of(run)
+
+    cells = [cell.replace("\N{NO-BREAK SPACE}", " ") for cell in page.inside("td")]
+    place = cells.index("50.0 % [25.0, 75.0]")
+    assert cells[place - 1] == "?"
+    assert "products" in page.inside("th")
+    assert [embedded["env"] for embedded in page.data["episodes"]] == ["llmgym/Copy-v0", "products"]
+    assert page.data["meanings"]["env/products/success"].startswith("Share of valid episodes")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [
+            'agent={ name = "ppo", entropy_coef = 0.01 }',
+            'learner.kl={ coef = 0.1, estimator = "k2", placement = "loss" }',
+        ],
+        ['agent={ name = "grpo", group_size = 4 }', "learner.correction={}", "learner.kl={ coef = 0.1 }"],
+    ],
+)
+def test_every_metric_of_a_run_has_a_meaning(tmp_path: Path, settings: list[str]) -> None:
+    few = ["steps=2", "cold_start.steps=3", "cold_start.num_demonstrations=64", "cold_start.learner.warmup_steps=1"]
+    few += ["learner.warmup_steps=1", "rollout.tasks_per_step=4", "evaluation.num_tasks=4"]
+
+    run_file("demo", [*few, *settings, f"output={json.dumps(str(tmp_path))}"], progress=RunProgress(quiet=True))
+
+    names = {name for rows in read_run(tmp_path).metrics.values() for row in rows for name in row}
+    assert {"reward", "kl", "seconds_env"} <= names
+    assert [name for name in names - {"phase", "step", "decoding", "name", "text"} if not meaning(name)] == []
+
+
+def test_a_metric_of_one_environment_means_what_it_means_elsewhere() -> None:
+    assert meaning("env/two digits/success") == GLOSSARY["episodes"]["success"]
+    assert meaning("env/two digits/weight") == GLOSSARY["episodes"]["env/NAME/weight"]
+    assert meaning("reward_part/format") == GLOSSARY["episodes"]["reward_part/NAME"]
+    assert meaning("of somebody else") == ""
