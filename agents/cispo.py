@@ -30,7 +30,8 @@ class CISPOConfig(GroupConfig):
     overlong_buffer: float = 0.2
     """The last part of the token limit, as a share of it, in which each token costs reward; 0: none."""
     minibatches: int = 16
-    """Optimizer steps in each pass; with one, the ratio is 1, and this is REINFORCE with a group baseline."""
+    """Optimizer steps in each pass, each at the whole learning rate, with no trust region to stop them: the more there
+    are, the lower it should be. With one, the ratio is 1, and this is REINFORCE with a group baseline."""
     max_ratio: float = 5.0
     """Largest weight of a token."""
 

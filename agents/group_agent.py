@@ -37,7 +37,7 @@ class GroupConfig:
     epochs: int = 1
     """Passes over a batch."""
     minibatches: int = 1
-    """Optimizer steps in each pass."""
+    """Optimizer steps in each pass, each at the whole learning rate: the more there are, the lower it should be."""
     temperature: float = 1.0
     """Of sampling, and of the policy that learns."""
 

@@ -3,8 +3,9 @@
 Source: Schulman et al. 2017, arXiv:1707.06347, as it is done for language models: Ouyang et al. 2022,
 arXiv:2203.02155; Huang et al. 2024, arXiv:2403.17031. Time runs over the policy's own tokens, across turns: what tools
 and environments say takes none, so there is no value and no decay on it. The critic is the learner's
-(`llmgym.learning.CriticConfig`: learning rate, warm-up); after an outside time limit its value of the state that was
-left stands for the rewards that were cut off, after every other end there is nothing to expect.
+(`llmgym.learning.CriticConfig`: a head on the policy or a model of its own, learning rate, warm-up); after an outside
+time limit its value of the state that was left stands for the rewards that were cut off, after every other end there
+is nothing to expect.
 """
 
 import math

@@ -42,7 +42,7 @@ class DAPOConfig(GRPOConfig):
     overlong_buffer: float = 0.2
     """The last part of the token limit, as a share of it, in which each token costs reward: 4096 of 20480 tokens."""
     minibatches: int = 16
-    """Optimizer steps in each pass."""
+    """Optimizer steps in each pass, each at the whole learning rate: the more there are, the lower it should be."""
 
 
 class DAPO(GRPO):

@@ -4,7 +4,7 @@ from ..extras import require
 
 require("torch", extra="train", purpose="Learning")
 
-from . import advantages, losses, masking  # noqa: E402
+from . import advantages, losses, masking, overlong  # noqa: E402
 from .action_batch import ActionBatch  # noqa: E402
 from .agent import Agent, Aggregation, BaseAgent, DataKind, Group, ModelOutputs, Need, RolloutSpec, Unit  # noqa: E402
 from .check_agent import check_agent  # noqa: E402
@@ -41,6 +41,7 @@ __all__ = [
     "load_with_tokenizer",
     "losses",
     "masking",
+    "overlong",
     "save_checkpoint",
     "save_policy",
     "with_tokenizer",

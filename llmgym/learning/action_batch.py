@@ -34,7 +34,7 @@ class ActionBatch:
     bootstrap_value_B: Tensor
     """float32, value after the last action; 0 where nothing is to be expected after it."""
     max_actions: int
-    """Length of the longest allowed trajectory, the constant of `Aggregation.CONSTANT`."""
+    """Length of the longest allowed trajectory: the constant of `Aggregation.CONSTANT`, and where length costs."""
     is_truncated_B: Tensor | None = None
     """bool, True where a budget ended the trajectory, not the task."""
     sampling_logprobs_BA: Tensor | None = None

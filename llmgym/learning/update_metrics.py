@@ -1,4 +1,19 @@
-"""The metrics of one update."""
+"""The metrics of one update.
+
+    zero_variance_share          of groups whose trajectories all earned the same
+    advantage_std                sample standard deviation over action tokens
+    shaped_reward                mean reward after penalties, where there are any
+    ratio_mean, ratio_max        of policy / policy before the update
+    old_kl                       KL(policy before the update || policy), by k3
+    kl                           to the reference, by the estimator of the penalty
+    entropy                      of the distributions, else estimated from the sampler's log-probabilities
+    clip_share                   of tokens that a clip took the gradient from, or whose weight it cut
+    grad_norm, critic_grad_norm  before clipping
+    explained_variance           of the returns by the critic, before it learned from them
+
+Ratio, KL and shares are means over the action tokens of all steps, each measured before its step: with a single step,
+the ratio is 1.
+"""
 
 from __future__ import annotations
 
