@@ -128,8 +128,8 @@ SAMPLES_HEADER = """# Samples to a held-out success of 0.90 on the demo
 
 `{command}`, {machine}.
 
-Episodes that the agent sampled until the first evaluation, of {tasks} held-out tasks at temperature 1, with a success of
-at least 0.90; evaluated every second step, which is every 256 samples. All agents begin with the same cold start of
+Episodes that the agent sampled until the first evaluation, of {tasks} held-out tasks at temperature 1, with a success
+of at least 0.90; evaluated every second step, which is every 256 samples. All agents begin with the same cold start of
 their seed, whose demonstrations are not counted. "after" is the success at the last evaluation.
 
 ![Held-out success against samples](demo_samples_to_090.svg)
