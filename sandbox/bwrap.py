@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import Any, ClassVar
 
 from llmgym.errors import SandboxError
-from llmgym.execution import BOOT, Backend, Channel, ProcessChannel
+from llmgym.execution import Backend, Channel, ProcessChannel, boot_arguments
 
 from .interpreter import Interpreter
 
@@ -41,7 +41,7 @@ class BwrapBackend(Backend):
                 "There is no bubblewrap on this machine. Install it (apt-get install bubblewrap; dnf install "
                 "bubblewrap), or use another sandbox."
             )
-        return ProcessChannel([program, *self._walls(), *self.interpreter.argv, "-c", BOOT])
+        return ProcessChannel([program, *self._walls(), *self.interpreter.argv, *boot_arguments()])
 
     def settings(self) -> dict[str, Any]:
         return {"isolation": "namespaces", "user": _NOBODY, "mounts_proc": True}

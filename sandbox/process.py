@@ -9,7 +9,7 @@ import sys
 import tempfile
 from typing import Any, ClassVar
 
-from llmgym.execution import BOOT, Backend, Channel, ProcessChannel
+from llmgym.execution import Backend, Channel, ProcessChannel, boot_arguments
 
 
 class ProcessBackend(Backend):
@@ -27,7 +27,7 @@ class ProcessBackend(Backend):
         self._scratch = tempfile.mkdtemp(prefix="llmgym-")
 
     def start(self) -> Channel:
-        return ProcessChannel([*self.python, "-s", "-B", "-c", BOOT])
+        return ProcessChannel([*self.python, "-s", "-B", *boot_arguments()])
 
     def settings(self) -> dict[str, Any]:
         return {"isolation": "none", "scratch": self._scratch}

@@ -14,6 +14,7 @@ OPTIONAL = {
     "mistral": "the tokenizer of mistral-common",
     "docker": "a Docker daemon",
     "bwrap": "bubblewrap",
+    "landlock": "a kernel with Landlock",
     "vllm": "vLLM",
     "wandb": "Weights & Biases",
     "mlflow": "MLflow",

@@ -1,7 +1,7 @@
 """Running untrusted code: the contract, the value codec, and the pool of workers. Kinds of sandboxes are plug-ins."""
 
 from .backend import Backend
-from .bundle import BOOT
+from .bundle import boot_arguments
 from .channel import Channel, ProcessChannel, WorkerLost
 from .contract import Call, Outcome, Output, Request, StatementEnd, Status, Value
 from .forms import (
@@ -25,9 +25,9 @@ from .guest.codec import CodecError, Opaque, decode, encode
 from .limits import Limits
 from .opening import open_sandbox
 from .sandbox import Sandbox
+from .shared import shared_sandbox
 
 __all__ = [
-    "BOOT",
     "Backend",
     "Call",
     "CaseResult",
@@ -54,6 +54,7 @@ __all__ = [
     "VerdictSource",
     "WorkerLost",
     "agrade",
+    "boot_arguments",
     "decode",
     "encode",
     "form_of_check",
@@ -61,4 +62,5 @@ __all__ = [
     "grade",
     "grade_many",
     "open_sandbox",
+    "shared_sandbox",
 ]

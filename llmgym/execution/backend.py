@@ -27,7 +27,7 @@ class Backend(ABC):
 
     @abstractmethod
     def start(self) -> Channel:
-        """Start Python with `bundle.BOOT` behind the walls and return the stream to it.
+        """Start Python with `boot_arguments()` behind the walls and return the stream to it.
 
         Raises:
             SandboxError: it cannot be had here; the message says how to get it.

@@ -1,12 +1,25 @@
 """The guest program as one text, sent to whatever Python a sandbox has."""
 
 import functools
+import os
 from pathlib import Path
 
-_ORDER = ("codec", "pipes", "kernel", "seccomp", "confine", "program", "objects", "tester", "supervisor", "zygote")
+_ORDER = (
+    "codec",
+    "pipes",
+    "kernel",
+    "seccomp",
+    "landlock",
+    "confine",
+    "program",
+    "objects",
+    "tester",
+    "supervisor",
+    "zygote",
+)
 """The modules of the folder guest/, each after those that it imports."""
 
-BOOT = (
+_BOOT = (
     "import os\n"
     "def read(size):\n"
     "    data = b''\n"
@@ -17,7 +30,12 @@ BOOT = (
     "    return data\n"
     "exec(compile(read(int.from_bytes(read(4), 'big')), '<guest>', 'exec'))\n"
 )
-"""Given to the guest's Python with -c: it reads the guest program from descriptor 0."""
+
+
+def boot_arguments() -> list[str]:
+    """Given to the guest's Python: it then reads the guest program from descriptor 0. Process lists tell the owner."""
+    return ["-c", _BOOT, f"llmgym-guest-of-{os.getpid()}"]
+
 
 _LOADER = """
 import sys, types

@@ -22,6 +22,8 @@ from .contract import Call, Outcome, Request, Status, Value
 from .limits import Limits
 from .sandbox import Sandbox
 
+_MAX_REASON_CHARS = 500
+
 
 class VerdictSource(StrEnum):
     """Where it was decided that a test is passed."""
@@ -40,6 +42,11 @@ class CaseResult:
 
     is_passed: bool
     reason: str = ""
+    """Why it is not passed: one short line without control characters, whatever the program said."""
+
+    def __post_init__(self) -> None:
+        line = "".join(char if char.isprintable() else "\ufffd" for char in self.reason[:_MAX_REASON_CHARS])
+        object.__setattr__(self, "reason", line)
 
 
 @dataclass(frozen=True, kw_only=True)

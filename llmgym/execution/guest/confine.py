@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import resource
-import shutil
+import stat
 from typing import Any
 
-from . import kernel, seccomp
+from . import kernel, landlock, seccomp
 
 _MIB = 1 << 20
 _MAX_FILES = 10_000
+_DEVICES = [f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom")]
 _QUIET = kernel.MS_NOSUID | kernel.MS_NODEV
 
 
@@ -21,9 +22,8 @@ class Confinement:
     def __init__(self, settings: dict[str, Any], program: dict[str, Any]) -> None:
         self.settings, self.limits = settings, program["limits"]
         self.home = program.get("home", "")
-        self.directory = self.home or os.path.join(
-            settings.get("scratch", ""), f"run-{os.getpid()}-{os.urandom(4).hex()}"
-        )
+        name = f"run-{os.getpid()}-{os.urandom(4).hex()}"
+        self.directory = self.home or os.path.join(settings.get("scratch", ""), name)
 
     def prepare(self) -> None:
         """In the supervisor, before the child is made."""
@@ -52,7 +52,8 @@ class Confinement:
     def clean(self) -> None:
         """In the supervisor, after every process of the run is gone."""
         if not self.home:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            empty_folder(self.directory)
+            os.rmdir(self.directory)
 
     def limit_resources(self, num_processes: int) -> None:
         limits = self.limits
@@ -71,6 +72,24 @@ class Confinement:
             number = getattr(resource, f"RLIMIT_{name}", None)
             if number is not None:
                 _set_limit(number, soft, hard)
+
+
+def empty_folder(folder: str) -> None:
+    """Delete all that is in `folder`, however deep: folders within folders are first moved up, so nothing recurses."""
+    number = 0
+    while True:
+        names = os.listdir(folder)
+        if not names:
+            return
+        for path in (os.path.join(folder, name) for name in names):
+            if not stat.S_ISDIR(os.lstat(path).st_mode):
+                os.unlink(path)
+                continue
+            os.chmod(path, 0o700)
+            for inner in os.listdir(path):
+                number += 1
+                os.rename(os.path.join(path, inner), os.path.join(folder, f"{number}-{os.urandom(8).hex()}"))
+            os.rmdir(path)
 
 
 def _set_limit(number: int, soft: int, hard: int) -> None:
@@ -141,7 +160,86 @@ class NamespaceConfinement(Confinement):
         """Everything was in namespaces that are gone."""
 
 
-_KINDS = {"none": Confinement, "namespaces": NamespaceConfinement}
+class UserConfinement(Confinement):
+    """A user of its own for each run, where the worker runs as root, and a filter of system calls: in a container.
+
+    A run cannot reach what another user has: the supervisor, the worker, or another run's tester.
+    """
+
+    has_sockets = True
+
+    def __init__(self, settings: dict[str, Any], program: dict[str, Any]) -> None:
+        super().__init__(settings, program)
+        self.is_root = os.getuid() == 0
+        first, count = settings["users"]
+        self.user, self.tester_user = (first + int.from_bytes(os.urandom(4), "big") % count for _ in range(2))
+
+    def prepare(self) -> None:
+        super().prepare()
+        if self.is_root:
+            os.chown(self.directory, self.user, self.user)
+
+    def enter(self) -> str:
+        os.setsid()
+        self.become(self.user)
+        os.chdir(self.directory)
+        return self.directory
+
+    def enter_tester(self) -> None:
+        os.setsid()
+        self.become(self.tester_user)
+        os.chdir("/")
+        self.shut([])
+
+    def become(self, user: int) -> None:
+        self.limit_resources(self.num_processes())
+        if self.is_root:
+            os.setgroups([])
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+            kernel.die_with_parent()  # the change of user undid it
+
+    def num_processes(self) -> int:
+        return int(self.limits["num_processes"]) if self.is_root else super().num_processes()
+
+    def close_door(self) -> None:
+        self.shut([self.directory])
+
+    def shut(self, writable: list[str]) -> None:  # noqa: ARG002  (files are the container's affair)
+        seccomp.no_new_privileges()
+        self.filter_calls(can_signal=self.is_root)
+
+    def filter_calls(self, *, can_signal: bool) -> None:
+        seccomp.filter_system_calls(
+            has_sockets=self.has_sockets,
+            has_ipc=False,
+            can_signal=can_signal,
+            can_change_metadata=self.is_root,
+        )
+
+    def clean(self) -> None:
+        super().clean()
+        if self.settings.get("owns_shared_memory"):
+            empty_folder("/dev/shm")
+
+
+class LandlockConfinement(UserConfinement):
+    """Landlock for files, the filter of system calls for sockets, and a user of its own where the worker is root."""
+
+    has_sockets = False
+
+    def shut(self, writable: list[str]) -> None:
+        seccomp.no_new_privileges()
+        landlock.restrict_files(self.settings["read_only"], writable, _DEVICES)
+        self.filter_calls(can_signal=self.is_root or landlock.abi() >= landlock.SIGNALS_ABI)
+
+
+_KINDS = {
+    "none": Confinement,
+    "namespaces": NamespaceConfinement,
+    "landlock": LandlockConfinement,
+    "container": UserConfinement,
+}
 
 
 def confinement_of(settings: dict[str, Any], program: dict[str, Any]) -> Confinement:

@@ -124,6 +124,6 @@ def _only_to_itself(number: int) -> list[tuple[int, int, int, int]]:
 
 
 def _install(code: list[tuple[int, int, int, int]]) -> None:
-    instructions = (_Instruction * len(code))(*code)
+    instructions = (_Instruction * len(code))(*(_Instruction(*fields) for fields in code))
     program = _Program(len(code), instructions)
     checked(libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program), 0, 0), "prctl(PR_SET_SECCOMP)")

@@ -64,7 +64,7 @@ class _Link:
         self.limit = limit
         self.kind = _Comparable if compares_objects else StandIn
         self.stand_ins: dict[int, StandIn] = {}
-        self.exceptions: dict[int, type] = {}
+        self.exceptions: dict[int, type[BaseException]] = {}
         self.callbacks: list[Callable[..., Any]] = []
         self.end = ""
         """Why there are no more answers, once there are none: a test that expects any exception is not passed by it."""
@@ -93,7 +93,7 @@ class _Link:
             if bases:
                 self.exceptions[thing.handle_.index] = namespace[name] = type(name, (bases[0],), {})
 
-    def known_exception(self, thing: Any) -> type | None:
+    def known_exception(self, thing: Any) -> type[BaseException] | None:
         if not isinstance(thing, StandIn):
             return None
         if thing.handle_.index in self.exceptions:

@@ -20,6 +20,8 @@ def main() -> None:
     settings: dict[str, Any] = decode(read_frame(0, 1 << 20))
     sys.path[:] = [path for path in sys.path if path]
     os.umask(0o022)
+    if settings.get("owns_scratch"):
+        os.chmod(settings["scratch"], 0o711)  # only the folders that runs are given are theirs
     if settings.get("user") and os.getuid() == 0:
         if settings.get("mounts_proc"):
             kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)

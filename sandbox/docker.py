@@ -1,0 +1,144 @@
+"""Docker: one warm container per worker, with the same guest program; each run is a process of a user of its own in it.
+
+It stops: reaching files of the host, the network, processes outside the container, more memory and processes than
+allowed, and leftovers of a run. It does not stop: an attack on the kernel, which the containers share with the host,
+and measuring time. Runs of one container share its memory limit and its files in /tmp, one after another, never
+two at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from types import ModuleType
+from typing import Any, ClassVar
+
+from llmgym.errors import SandboxError
+from llmgym.execution import Backend, Channel, boot_arguments
+from llmgym.extras import require
+
+_USERS = (10_000, 40_000)
+_START = 'p=$(command -v python3 || command -v python) || exit 127; exec "$p" -s -B "$@"'
+_FRAME = struct.Struct(">BxxxI")
+_STDOUT = 1
+_CAPABILITIES = ["SETUID", "SETGID", "KILL", "CHOWN", "DAC_OVERRIDE", "FOWNER"]
+"""What the guest program needs to give runs to users of their own and to clean up after them; runs have none."""
+
+
+class DockerBackend(Backend):
+    """A container per worker: no network, read-only, capabilities dropped, memory and processes limited.
+
+    Args:
+        image: any image with Python 3.9 or newer.
+        base_url: the daemon's address, such as "unix:///var/run/docker.sock"; by default as DOCKER_HOST says.
+        memory_mib: of the container, files in memory included.
+        disk_mib: of /tmp, which is in memory.
+        num_processes: of the container.
+    """
+
+    level: ClassVar[str] = "docker"
+
+    def __init__(
+        self,
+        *,
+        image: str = "llmgym-sandbox",
+        base_url: str | None = None,
+        memory_mib: int = 1024,
+        disk_mib: int = 64,
+        num_processes: int = 256,
+    ) -> None:
+        self.image, self.memory_mib = image, memory_mib
+        self.disk_mib, self.num_processes = disk_mib, num_processes
+        docker: ModuleType = require("docker", extra="docker", purpose="The sandbox 'docker'")
+        self._errors: Any = docker.errors
+        try:
+            self._client = docker.DockerClient(base_url) if base_url else docker.from_env()
+            self._client.ping()
+        except (self._errors.DockerException, OSError) as error:
+            raise SandboxError(
+                f"No Docker daemon answers: {error}. Start it (systemctl start docker), set DOCKER_HOST, or join the "
+                "group docker."
+            ) from error
+
+    def start(self) -> Channel:
+        api = self._client.api
+        try:
+            host = api.create_host_config(
+                network_mode="none",
+                read_only=True,
+                cap_drop=["ALL"],
+                cap_add=_CAPABILITIES,
+                security_opt=["no-new-privileges"],
+                pids_limit=self.num_processes,
+                mem_limit=f"{self.memory_mib}m",
+                memswap_limit=f"{self.memory_mib}m",
+                shm_size="16m",
+                tmpfs={"/tmp": f"size={self.disk_mib}m,nr_inodes=10k,mode=0755,exec"},
+                auto_remove=True,
+                oom_score_adj=500,
+            )
+            container = api.create_container(
+                self.image,
+                entrypoint=["/bin/sh", "-c", _START, "sh", *boot_arguments()],
+                command=[],
+                stdin_open=True,  # and open once: when this process is gone, the guest sees the end, and ends
+                working_dir="/",
+                user="0:0",
+                environment={"PYTHONHASHSEED": "0", "LANG": "C.UTF-8"},
+                network_disabled=True,
+                labels={"llmgym": "sandbox"},
+                host_config=host,
+            )["Id"]
+            stream = api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stream": 1})
+            api.start(container)
+        except self._errors.ImageNotFound as error:
+            raise SandboxError(
+                f"There is no Docker image {self.image!r}. Build it from the sources of llmgym (docker build -t "
+                f"{self.image} sandbox/), or name any image with Python: image='python:3.12-slim'."
+            ) from error
+        except (self._errors.DockerException, OSError) as error:
+            raise SandboxError(f"Docker did not start a container: {error}.") from error
+        return DockerChannel(stream, self._client, container, gone=self._errors.APIError)
+
+    def settings(self) -> dict[str, Any]:
+        settings = {"isolation": "container", "scratch": "/tmp", "users": list(_USERS)}
+        return {**settings, "owns_scratch": True, "owns_shared_memory": True}
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class DockerChannel(Channel):
+    """The attached stream of a container: what comes from it is in frames of stdout and stderr."""
+
+    def __init__(self, stream: Any, client: Any, container: str, *, gone: type[Exception]) -> None:
+        self._owner = stream  # closes the socket when it is collected
+        super().__init__(getattr(stream, "_sock", stream))
+        self._client, self._container, self._gone = client, container, gone
+        self._left = 0
+        self._is_stdout = True
+        self._said = bytearray()
+
+    def receive_some(self, size: int, deadline: float) -> bytes:
+        while True:
+            while self._left == 0:
+                header = b""
+                while len(header) < _FRAME.size:
+                    part = super().receive_some(_FRAME.size - len(header), deadline)
+                    if not part:
+                        return b""
+                    header += part
+                kind, self._left = _FRAME.unpack(header)
+                self._is_stdout = kind == _STDOUT
+            data = super().receive_some(min(self._left, size if self._is_stdout else self._left), deadline)
+            self._left -= len(data)
+            if self._is_stdout or not data:
+                return data
+            self._said += data[: 4000 - len(self._said)]
+
+    def complaint(self) -> str:
+        return self._said.decode("utf-8", "replace").strip()
+
+    def _end(self) -> None:
+        with contextlib.suppress(self._gone, OSError):
+            self._client.api.remove_container(self._container, force=True)
