@@ -9,8 +9,7 @@ from ..registry import closest
 from ..report import held_out_table, write_report
 from ..settings import from_mapping
 from ..training import RunConfig, RunProgress, RunResult, Trainer, load_config
-
-RECIPES = Path(__file__).parent.parent / "training" / "recipes"
+from .shared import recipes
 
 
 def recipe_path(name: str) -> Path:
@@ -21,10 +20,10 @@ def recipe_path(name: str) -> Path:
     """
     if name.endswith(".toml") or "/" in name:
         return Path(name)
-    recipes = {path.stem: path for path in RECIPES.glob("*.toml")}
-    if name not in recipes:
-        raise ConfigError(f"{name!r} is neither a run file (*.toml) nor a recipe. {closest(name, recipes)}")
-    return recipes[name]
+    known = recipes()
+    if name not in known:
+        raise ConfigError(f"{name!r} is neither a run file (*.toml) nor a recipe. {closest(name, known)}")
+    return known[name]
 
 
 def run_file(name: str, overrides: list[str], *, progress: RunProgress | None = None) -> RunResult:

@@ -1,7 +1,7 @@
 """The conformance check of environments: Gymnasium's own, and the promises that llmgym adds."""
 
 import copy
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ class CheckReport:
     num_tasks: int
     """Tasks that were played."""
     num_episodes: int
+    problems: tuple[tuple[str, Problem], ...] = ()
+    """Rule and what breaks it; none in a report that `check_env` returns."""
 
     def __str__(self) -> str:
         played = f"{self.num_episodes} episodes of {self.num_tasks} tasks"
@@ -65,12 +67,37 @@ def check_env(
         CheckError: it does not; the message lists each broken promise, what was expected and how to mend it.
         ConfigError: `env` is nothing that can be checked, or `skip` names no rule.
     """
+    report = examine_env(env, num_tasks=num_tasks, seed=seed, deadline_s=deadline_s, skip=skip, make_kwargs=make_kwargs)
+    if report.problems:
+        listed = "\n".join(f"- {rule}: {problem}" for rule, problem in report.problems)
+        raise CheckError(f"{report.env} breaks {len(report.problems)} promises of an environment:\n{listed}")
+    return report
+
+
+def examine_env(
+    env: str | gym.Env[Any, Any] | MessageEnv,
+    *,
+    num_tasks: int,
+    seed: int = 0,
+    deadline_s: float = 10.0,
+    skip: Collection[str] = (),
+    make_kwargs: Mapping[str, Any],
+    on_rule: Callable[[str], None] = lambda rule: None,  # noqa: ARG005
+) -> CheckReport:
+    """As `check_env`, with what it finds in the report instead of an error.
+
+    Args:
+        on_rule: called with the name of each rule that was tried; the others as for `check_env`.
+
+    Raises:
+        ConfigError: `env` is nothing that can be checked, or `skip` names no rule.
+    """
     for name in skip:
         if name not in RULES:
             raise ConfigError(f"skip names the rule {name!r}, which does not exist. There are: {', '.join(RULES)}.")
     if num_tasks < 1:
         raise ConfigError(f"num_tasks is {num_tasks}, but at least 1 task must be played.")
-    name, make = _maker(env, make_kwargs)
+    name, make = _maker(env, dict(make_kwargs))
     subject = Subject(make, num_tasks=num_tasks, seed=seed, deadline_s=deadline_s)
     passed, notes, problems = [], [], []
     for rule, check in RULES.items():
@@ -86,10 +113,8 @@ def check_env(
         notes += [f"{rule}: {finding.text}" for finding in findings if isinstance(finding, Note)]
         if not findings:
             passed.append(rule)
-    if problems:
-        listed = "\n".join(f"- {rule}: {problem}" for rule, problem in problems)
-        raise CheckError(f"{name} breaks {len(problems)} promises of an environment:\n{listed}")
-    return CheckReport(name, tuple(passed), tuple(notes), len(subject.tasks), len(subject.plays))
+        on_rule(rule)
+    return CheckReport(name, tuple(passed), tuple(notes), len(subject.tasks), len(subject.plays), tuple(problems))
 
 
 def _blocked(subject: Subject) -> Problem:

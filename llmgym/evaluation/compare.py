@@ -87,7 +87,10 @@ def mcnemar_test(gained: int, lost: int) -> float:
         in its exact form.
     """
     total = gained + lost
-    tail = sum(math.comb(total, k) for k in range(min(gained, lost) + 1))
+    tail, patterns = 0, 1
+    for k in range(min(gained, lost) + 1):
+        tail += patterns  # C(total, k) of them have k of the rarer kind
+        patterns = patterns * (total - k) // (k + 1)
     p_value: float = min(1.0, 2 * tail / 2**total)
     return p_value
 

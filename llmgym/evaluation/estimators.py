@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 from ..errors import ConfigError
 
@@ -20,6 +21,15 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    @property
+    def percent(self) -> str:
+        """As text, in per cent: "42.2 % [37.9, 46.6]"."""
+        return f"{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+
+    def to_json(self) -> dict[str, Any]:
+        """The value and its interval, null at an end that is open."""
+        return {"value": self.value, "interval": [end if math.isfinite(end) else None for end in (self.low, self.high)]}
 
 
 def wilson_interval(successes: int, trials: int) -> Estimate:

@@ -112,11 +112,11 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _require_same(there: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    there, now = _told_apart_by(there), _told_apart_by(now)
+    one, other = _told_apart_by(there), _told_apart_by(now)
     different = [
         f"{name} is {there.get(name)!r} there and {now.get(name)!r} now"
-        for name in dict.fromkeys([*there, *now])
-        if there.get(name) != now.get(name)
+        for name in dict.fromkeys([*one, *other])
+        if one.get(name) != other.get(name)
     ]
     if different:
         raise ConfigError(

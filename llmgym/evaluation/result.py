@@ -1,6 +1,5 @@
 """What an evaluation came to."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -108,13 +107,11 @@ class Evaluation:
         """
         figures = self.summary()
         figures["num_tasks"] = len({trajectory.group_id for trajectory in self.trajectories})
-        figures["reward_interval"] = _interval(self.reward)
+        figures["reward_interval"] = self.reward.to_json()["interval"]
         if self.num_samples > 1:
-            figures["pass_at_k"] = {
-                str(k): {"value": share.value, "interval": _interval(share)} for k, share in self.pass_at_k.items()
-            }
+            figures["pass_at_k"] = {str(k): share.to_json() for k, share in self.pass_at_k.items()}
             if (majority := self.majority) is not None:
-                figures["majority"] = {"value": majority.value, "interval": _interval(majority)}
+                figures["majority"] = majority.to_json()
         return figures
 
     def _share(self, of_task: Callable[[Sequence[Trajectory]], float], *, at_least: int = 1) -> Estimate:
@@ -129,7 +126,3 @@ def answer_of(trajectory: Trajectory) -> str | None:
     """The answer that the verifier read last; None where it read none."""
     answers = [turn.score.extracted for turn in trajectory.turns if turn.score is not None]
     return next((answer for answer in reversed(answers) if answer is not None), None)
-
-
-def _interval(estimate: Estimate) -> list[float | None]:
-    return [end if math.isfinite(end) else None for end in (estimate.low, estimate.high)]
