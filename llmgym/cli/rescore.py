@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..episode.register import make_token_env
+from ..errors import ConfigError
 from ..evaluation.stored import RESCORED, StoredEpisodes, all_stored_episodes
 from ..progress import RunProgress
 from ..rollout import Rescored, Verdict, load_trajectories, rescore, save_trajectories
@@ -54,6 +55,10 @@ def _rescore(options: Namespace) -> int:
 
 
 def _rescored(stored: StoredEpisodes, tokenizer: str | None, shown: RunProgress) -> list[Rescored]:
+    if " + " in stored.env:
+        raise ConfigError(
+            f"{stored.path} is of several environments ({stored.env}); only those of one can be rescored."
+        )
     named = tokenizer or stored.model
     kwargs = {**stored.env_kwargs, **({"tokenizer": named} if named else {})}
     env = make_token_env(stored.env, **kwargs)

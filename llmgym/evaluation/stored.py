@@ -24,7 +24,7 @@ class StoredEpisodes:
 
     path: Path
     env: str
-    """Id of the environment."""
+    """Id of the environment; of a mixture, the ids of all with " + " between them."""
     env_kwargs: Mapping[str, Any]
     split: str
     """Of the tasks."""
@@ -142,10 +142,11 @@ def _of_run(file: Path, folder: Path) -> StoredEpisodes:
         record = folder / _RUN_RECORD  # written last: a run that goes on has none
         full_reward = json.loads(record.read_text(encoding="utf-8"))["full_reward"] if record.is_file() else None
         model = folder / "model"
+        envs = [config["env"]] if "env" in config else config["envs"]
         return StoredEpisodes(
             path=file,
-            env=config["env"]["id"],
-            env_kwargs=config["env"].get("kwargs", {}),
+            env=" + ".join(env["id"] for env in envs),
+            env_kwargs=envs[0].get("kwargs", {}) if len(envs) == 1 else {},
             split="train" if file.parent.name == "trajectories" else config["evaluation"]["split"],
             model=str(model) if model.is_dir() else config["model"]["path"],
             full_reward=full_reward,
