@@ -1,0 +1,330 @@
+"""Programming environments: a program is graded by values alone, visible and hidden tests apart."""
+
+import json
+
+import gymnasium as gym
+import pytest
+
+import llmgym
+from llmgym.errors import ConfigError, DataError, DataNotFoundError
+
+TRUSTED = {"sandbox": "process", "allow_unsafe": True}
+DOUBLE = {
+    "prompt": "Write double(x), which doubles a number.",
+    "tests": ["assert double(1) == 2", "assert double(5) == 10", "assert double(-3) == -6", "assert double(0) == 0"],
+    "solution": "def double(x):\n    return 2 * x\n",
+}
+
+
+def make(env_id="llmgym/Code-v0", **kwargs):
+    return gym.make(env_id, view="text", **{**TRUSTED, **kwargs})
+
+
+def dataset(tmp_path, *rows):
+    path = tmp_path / "problems.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def made_of(tmp_path, *rows, **kwargs):
+    return make(dataset=dataset(tmp_path, *rows), test_dataset=dataset(tmp_path, *rows), **kwargs)
+
+
+def fenced(code):
+    return f"Here it is.\n```python\n{code}\n```"
+
+
+def play(env, *answers, **options):
+    env.reset(seed=0, options=options or {"split": "test"})
+    steps = [env.step(answer) for answer in answers]
+    return steps[-1]
+
+
+def test_every_built_in_problem_is_solved_by_its_reference():
+    env = make()
+    message_env = env.unwrapped.message_env
+    pays = {}
+    for split in ("train", "test"):
+        for task in message_env.tasks(split):
+            pays[task.key] = play(env, *message_env.solve(task), split=split, task=task.key)[1]
+
+    assert len(pays) >= 60
+    assert set(pays.values()) == {1.0}
+
+
+@pytest.mark.parametrize("difficulty", [1, 5])
+def test_difficulty_chooses_built_in_problems(difficulty):
+    tasks = make(difficulty=difficulty).unwrapped.message_env.tasks("train")
+
+    assert {task.metadata["difficulty"] for task in tasks} == {difficulty}
+
+
+def test_splits_hold_different_problems_of_every_difficulty():
+    message_env = make().unwrapped.message_env
+    train, test = ({task.key: task.metadata["difficulty"] for task in message_env.tasks(s)} for s in ("train", "test"))
+
+    assert not set(train) & set(test)
+    assert set(train.values()) == set(test.values()) == {1, 2, 3, 4, 5}
+
+
+def test_each_episode_has_tests_of_its_own_and_its_seed_repeats_them():
+    env = make()
+    options = {"split": "train", "task": "count_vowels"}
+    first, again, other = (env.reset(seed=seed, options=options)[0] for seed in (1, 1, 2))
+
+    assert first == again != other
+    assert first.count("assert count_vowels(") == 3
+
+
+def test_it_passes_the_environment_check():
+    assert "cheap answers" in llmgym.check_env("llmgym/Code-v0", **TRUSTED).passed
+
+
+def test_passing_the_visible_tests_alone_earns_nothing_and_shows_as_a_gap(tmp_path):
+    env = made_of(tmp_path, DOUBLE, num_visible=2)
+
+    *_, info = play(env, fenced("def double(x):\n    return {1: 2, 5: 10}[x]"))
+
+    score = info["score"]
+    assert (score.reward, score.parts["visible"], score.parts["hidden"], score.parts["gap"]) == (0.0, 1.0, 0.0, 1.0)
+    assert "passed 2 of 4 tests" in score.reason
+
+
+def test_a_solution_may_be_called_like_a_function_of_python(tmp_path):
+    row = {"text": "Add.", "code": "def sum(a, b):\n    return a + b", "test_list": ["assert sum(1, 2) == 3"] * 2}
+
+    assert play(made_of(tmp_path, row), fenced(row["code"]))[1] == 1.0
+
+
+def test_a_fraction_can_be_paid(tmp_path):
+    env = made_of(tmp_path, DOUBLE, num_visible=2, reward="fraction")
+
+    assert play(env, fenced("def double(x):\n    return {1: 2, 5: 10, 0: 0}[x]"))[1] == 0.75
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os; os._exit(0)",
+        "raise SystemExit(0)",
+        "class Yes:\n    def __eq__(self, other):\n        return True\ndef double(x):\n    return Yes()",
+        "def double(x):\n    print('passed 4 of 4')",
+        "x = (",
+        "import time; time.sleep(60)",
+        "while True: pass",
+    ],
+)
+def test_a_program_that_does_not_answer_rightly_earns_nothing(tmp_path, code):
+    env = made_of(tmp_path, DOUBLE, timeout_s=0.5)
+
+    *_, info = play(env, fenced(code))
+
+    assert (info["score"].reward, info["score"].is_valid, info["score"].parts["format"]) == (0.0, True, 1.0)
+
+
+def test_an_answer_without_a_program_earns_nothing_and_runs_nothing(tmp_path):
+    *_, info = play(made_of(tmp_path, DOUBLE), "double(x) is 2 * x")
+
+    assert (info["score"].reward, info["score"].reason) == (0.0, "no program")
+
+
+def test_the_policy_is_told_which_visible_tests_fail_and_may_answer_again(tmp_path):
+    env = made_of(tmp_path, DOUBLE, num_visible=2, attempts=3)
+
+    told, reward, terminated, *_ = play(env, fenced("def double(x):\n    return 2"))
+
+    assert (reward, terminated) == (0.0, False)
+    assert told.startswith("1 of 2 visible tests fail:\n\nassert double(5) == 10\n")
+    assert "-3" not in told
+    assert env.step(fenced(DOUBLE["solution"]))[1:3] == (1.0, True)
+
+
+def test_the_last_attempt_is_graded_whatever_it_is(tmp_path):
+    env = made_of(tmp_path, DOUBLE, num_visible=2, attempts=2)
+
+    *_, info = play(env, "no program at all", fenced("def double(x):\n    return 2"))
+
+    assert info["score"].parts["visible"] == 0.5
+    assert info["stop_reason"] == "answered"
+
+
+def test_hidden_tests_are_shown_to_nobody(tmp_path):
+    env = made_of(tmp_path, DOUBLE, num_visible=2, attempts=2)
+    prompt, _ = env.reset(seed=0, options={"split": "test"})
+    told, *_ = env.step(fenced("def double(x):\n    return 2"))
+
+    assert "double(5)" in prompt
+    assert "double(-3)" not in prompt + told
+
+
+# -- data sets -------------------------------------------------------------------------------------------------
+
+ECHO = "import sys\nfor line in sys.stdin:\n    print(int(line) * 2)"
+SHAPES = {
+    "statements": (DOUBLE, DOUBLE["solution"]),
+    "statements with setup": (
+        {**DOUBLE, "setup": "import math", "tests": [*DOUBLE["tests"], "assert double(math.pi) == 2 * math.pi"]},
+        DOUBLE["solution"],
+    ),
+    "standard input": (
+        {"prompt": "Double each line.", "tests": [{"stdin": f"{n}\n", "stdout": f"{2 * n}\n"} for n in range(3)]},
+        ECHO,
+    ),
+    "a command": (
+        {
+            "prompt": "Write double(x).",
+            "test_argv": ["python3", "test.py"],
+            "test_files": {"test.py": "from solution import double\nassert double(2) == 4\n"},
+        },
+        DOUBLE["solution"],
+    ),
+    "HumanEval": (
+        {
+            "prompt": 'import math\n\n\ndef area(r):\n    """Area of a circle."""\n',
+            "entry_point": "area",
+            "canonical_solution": "    return math.pi * r * r\n",
+            "test": "def check(candidate):\n    assert candidate(0) == 0\n    assert round(candidate(2)) == 13\n",
+        },
+        "def area(r):\n    return math.pi * r**2",
+    ),
+    "MBPP": (
+        {"text": "Double a number.", "code": DOUBLE["solution"], "test_list": DOUBLE["tests"][:3], "task_id": 1},
+        DOUBLE["solution"],
+    ),
+    "APPS": (
+        {
+            "question": "Double each line.",
+            "input_output": json.dumps({"inputs": ["1\n2\n", "7\n"], "outputs": ["2\n4\n", "14\n"]}),
+            "solutions": json.dumps([ECHO]),
+        },
+        ECHO,
+    ),
+    "APPS with a function": (
+        {
+            "question": "Double a number.",
+            "input_output": json.dumps({"fn_name": "double", "inputs": [[1], [2]], "outputs": [[2], [4]]}),
+            "starter_code": "class Solution:\n    def double(self, x):\n",
+        },
+        "class Solution:\n    def double(self, x):\n        return 2 * x",
+    ),
+    "LiveCodeBench": (
+        {
+            "question_content": "Double each line.",
+            "public_test_cases": json.dumps([{"input": "1\n", "output": "2\n", "testtype": "stdin"}]),
+            "private_test_cases": "PACKED",
+        },
+        ECHO,
+    ),
+}
+
+
+def packed(value):
+    import base64
+    import pickle
+    import zlib
+
+    return base64.b64encode(zlib.compress(pickle.dumps(value))).decode()
+
+
+def row_of(shape):
+    row, right = SHAPES[shape]
+    if row.get("private_test_cases") == "PACKED":
+        row = {**row, "private_test_cases": packed('[{"input": "5\\n", "output": "10\\n", "testtype": "stdin"}]')}
+    return row, right
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rows_of_every_shape_pay_the_right_program_and_no_other(tmp_path, shape):
+    row, right = row_of(shape)
+    env = made_of(tmp_path, row)
+
+    assert play(env, fenced(right))[1] == 1.0
+    assert play(env, fenced(right.replace("2", "3")))[1] == 0.0
+
+
+def test_packed_tests_that_would_run_code_are_refused(tmp_path):
+    row, _ = row_of("LiveCodeBench")
+
+    with pytest.raises(DataError, match=r"line 1.*must be a text"):
+        made_of(tmp_path, {**row, "private_test_cases": packed(print)}).reset(options={"split": "test"})
+
+
+def test_tests_beside_the_program_are_told_to_be_unsound(tmp_path):
+    *_, info = play(made_of(tmp_path, row_of("a command")[0]), fenced(DOUBLE["solution"]))
+
+    assert "could have decided it itself" in info["score"].reason
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"name": "x"}, "line 1: the row has the columns 'name'.*one of these sets"),
+        ({"prompt": "x", "tests": []}, "line 1: ValueError: there is no test"),
+        ({"question": "x", "input_output": "{"}, "line 1: JSONDecodeError"),
+        ({"question": "x", "input_output": {"inputs": ["1"], "outputs": []}}, "line 1: ValueError"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named(tmp_path, row, words):
+    with pytest.raises(DataError, match=words):
+        made_of(tmp_path, row).reset(options={"split": "test"})
+
+
+def test_a_tenth_of_one_data_set_is_the_test_split(tmp_path):
+    rows = [{**DOUBLE, "prompt": f"Write double(x), number {number}."} for number in range(60)]
+    message_env = make(dataset=dataset(tmp_path, *rows)).unwrapped.message_env
+
+    train, test = ({task.prompt for task in message_env.tasks(split)} for split in ("train", "test"))
+
+    assert (len(train | test), len(train & test)) == (60, 0)
+    assert 0 < len(test) < 20
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"difficulty": 6}, "difficulty is 6"),
+        ({"reward": "most"}, "reward is 'most'"),
+        ({"code_format": "box"}, "code_format is 'box'"),
+        ({"attempts": 0}, "attempts is 0"),
+        ({"attempts": 2, "num_visible": 0}, "tests whose failures"),
+        ({"num_hidden": 0}, "num_hidden is 0"),
+        ({"prompt_template": "solve"}, "{problem}"),
+        ({"test_dataset": "x.jsonl"}, "dataset is None"),
+        ({"dataset": "x.jsonl", "difficulty": 1}, "Leave one of them out"),
+        ({"timeout_s": 0}, "_s is 0"),
+        ({"allow_unsafe": False}, "does not hold hostile code"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        make(**settings).reset()
+
+
+def test_a_data_set_that_is_not_there_is_named():
+    with pytest.raises(DataNotFoundError, match=r"no data file 'nowhere\.jsonl'"):
+        make(dataset="nowhere.jsonl").reset()
+
+
+# -- public data -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("env_id", "file_name", "num_tasks", "num_solved"),
+    [
+        ("llmgym/HumanEval-v0", "humaneval.jsonl", 164, 164),
+        ("llmgym/MBPP-v0", "mbpp.jsonl", 974, 971),
+        ("llmgym/MBPP-v0", "mbpp_sanitized.jsonl", 427, 426),
+    ],
+)
+def test_reference_solutions_of_public_data_pass(data_folder, env_id, file_name, num_tasks, num_solved):
+    env = make(env_id, dataset=str(data_folder / "code" / "datasets" / file_name))
+    message_env = env.unwrapped.message_env
+    pays = [
+        play(env, *message_env.solve(task), split=split, task=task.key)[1]
+        for split in (("test",) if "Human" in env_id else ("train", "test"))
+        for task in message_env.tasks(split)
+    ]
+
+    assert len(pays) == num_tasks
+    assert pays.count(1.0) >= num_solved
