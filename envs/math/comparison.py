@@ -28,8 +28,6 @@ _RUNAWAY = re.compile(r"\d{200}|[eE^]\s?\{?\s?[+-]?\d{4}|\^[^+*/,=-]{0,40}\^|!")
 """Numbers that nobody can write out: not for any evaluator, at whatever time limit."""
 _SIDE_BY_SIDE = re.compile(r"(?<![\^_\d])\d+\s+\d")
 """Two numbers with a space between them, which math-verify would add up: 1 2 is not 3."""
-_COMMAND = re.compile(r"\\[A-Za-z]{2}")
-"""What math-verify may know and llmgym does not; without one, an answer that cannot be read is just broken."""
 _BOX = re.compile(r"\\f?box")
 _BARE_WORD = re.compile(r"(?<![\\A-Za-z])(?<!n\{)(?<!d\{)[A-Za-z]{4,}")
 """Not the name of a LaTeX command or of an environment after `\\begin{` or `\\end{`."""
@@ -96,7 +94,7 @@ def compare(answer: str, reference: str, *, timeout_s: float = 4.0) -> Verdict:
             return Verdict(Outcome.WRONG, "words, not mathematics", stage="rules")
         if given.problem in ("too long", "nested too deeply", "too many factors"):
             return Verdict(Outcome.REFUSED, given.problem)
-        if given.reading is None and not _COMMAND.search(given.folded):
+        if given.reading is None and not given.is_foreign:
             return Verdict(Outcome.WRONG, f"not understood: {given.problem}", stage="rules")
     except TooLarge:
         return Verdict(Outcome.REFUSED, "too large to evaluate", stage="rules")

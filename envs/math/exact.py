@@ -13,7 +13,7 @@ from .tree import Expression, Number, Operation, Symbol
 
 MAX_DIGITS = 10_000
 """Of a value that is computed."""
-MAX_FACTORIAL = 2_000
+MAX_FACTORIAL = 3_000
 MAX_TERMS = 2_000
 """Of a sum or product that is written with a range."""
 _BITS = int(MAX_DIGITS / math.log10(2))
@@ -119,7 +119,7 @@ def _double_factorial(value: Fraction) -> Fraction:
 
 
 def _binomial(total: Fraction, chosen: Fraction) -> Fraction:
-    return Fraction(math.comb(_whole(total, at_most=3 * MAX_FACTORIAL), _whole(chosen, at_most=3 * MAX_FACTORIAL)))
+    return Fraction(math.comb(_whole(total, at_most=2 * MAX_FACTORIAL), _whole(chosen, at_most=2 * MAX_FACTORIAL)))
 
 
 def _whole_arguments(function: Callable[..., int]) -> Callable[..., Fraction]:

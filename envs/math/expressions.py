@@ -14,7 +14,7 @@ from . import numerals
 from .cursor import Cursor
 from .normal_form import word_set
 from .numerals import number
-from .tokens import FUNCTIONS, Token, Unreadable
+from .tokens import FUNCTIONS, Token, UnknownCommand, Unreadable
 from .tree import Brackets, Expression, Matrix, Number, Operation, Reading, Symbol, integer, is_expression, negated
 
 MAX_DEPTH = 40
@@ -224,8 +224,10 @@ class ExpressionParser(Cursor, ABC):
             top, bottom, length = texts[1], texts[2], 3
         elif texts[1] == "/" and self.peek().is_spaced:
             top, bottom, length = texts[0], texts[2], 3
-        if not (top.isdecimal() and bottom.isdecimal() and 0 < int(top[:9]) < int(bottom[:9])):
+        if not (top.isdecimal() and bottom.isdecimal()):
             return whole
+        if not 0 < number(top).value < number(bottom).value:
+            return _fail("a whole number and an improper fraction side by side")  # a sum to some, a product to others
         self.position += length
         return Operation("+", (whole, Operation("/", (number(top), number(bottom)))))
 
@@ -272,7 +274,7 @@ class ExpressionParser(Cursor, ABC):
         if name in FUNCTIONS:
             return self._function(name)
         if len(name) > 1 and name.isascii() and name.isalpha() and not name.istitle() and name not in _LETTERS:
-            return _fail(f"the command \\{name}")
+            raise UnknownCommand(f"the command \\{name}")
         return self._symbol(name)
 
     def _root(self, degree: int) -> Expression:

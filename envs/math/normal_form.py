@@ -41,18 +41,20 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\(?:displaystyle|textstyle|limits|nolimits|mathstrut|strut|hfill|nonumber)(?![a-zA-Z])", " "),
         (r"\\[hv]?phantom\s{0,9}(?:\{[^{}]*\}|[^\s{\\])", " "),
         (r"\\[hv]space\*?\s{0,9}\{[^{}]*\}", " "),
-        (r"(?<=\d)(?:\{,\}|,\\!)\s{0,9}(?=\d{3})", GROUP_MARK),
+        (r"(?<=\d)\s?(?:\{\s?,\s?\}|,\s?\\!)\s{0,9}(?=\d{3})", GROUP_MARK),
         (r"\\!\s{0,9}", ""),
         (r"(?<=\d)(?:\\[,;:]|\\thinspace(?![a-zA-Z]))\s{0,9}(?=\d{3})", GROUP_MARK),
         (r"(?<!\\)\\[,;:> ]|~|\\(?:q?quad|thinspace|enspace|medspace)(?![a-zA-Z])", " "),
         (r"\\$", ""),
-        (r"\*\*(?=[\w({\\+-])", "^"),
+        (r"(?<=[\w)}])\s?\*\*\s?(?=[\w({+-]|\\[A-Za-z])", "^"),
     )
 )  # fmt: skip
 _FONT = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:rm|bf|it|sf|tt|cal)|mbox|boxed|fbox|operatorname\*?|bold|boldsymbol|bm)"
     r"\s*\{([^{}]*)\}"
 )
+_WHOLE_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,9}\{(.*)\}", re.DOTALL)
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _WORDS = re.compile(r"[^\W\d_]+(?:[\s,'-]+[^\W\d_]+)*")
 _HALF_OF_DAY = re.compile(r"(?<![a-z])([ap])\.?\s?m(?![a-z])\.?", re.IGNORECASE)
 
@@ -67,6 +69,7 @@ def fold(text: str) -> str:
     if not text.isascii():
         text = _SCRIPT.sub(_script, text)
         text = "".join(map(_folded_character, text))
+    text = without_delimiters(text)  # first, as two asterisks are a power as well
     if any(sign in text for sign in "\\*<~{"):
         for pattern, replacement in _RULES:
             text = pattern.sub(replacement, text)
@@ -102,7 +105,19 @@ def without_delimiters(text: str) -> str:
                 text = inside
                 break
         else:
-            return text
+            if not (is_boxed := _WHOLE_BOX.fullmatch(text)) or not _is_balanced(is_boxed[1]):
+                return text
+            text = is_boxed[1]
+
+
+def _is_balanced(text: str) -> bool:
+    """Whether every brace is closed, and none that was not opened."""
+    depth = 0
+    for brace in _BRACE.finditer(text):
+        depth += {"{": 1, "}": -1}.get(brace.group(), 0)
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def _script(found: re.Match[str]) -> str:

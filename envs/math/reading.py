@@ -12,7 +12,7 @@ from . import exact, units
 from .expressions import CLOSING, MAX_DEPTH, ExpressionParser
 from .normal_form import fold, plain
 from .numerals import MAX_DIGITS
-from .tokens import Token, Unreadable, tokenize
+from .tokens import Token, UnknownCommand, Unreadable, tokenize
 from .tree import (
     Brackets,
     Chain,
@@ -72,7 +72,7 @@ _NUMBER_WORDS = {
 _ALL_REALS = frozenset(
     ("all real numbers", "all reals", "the real numbers", "real numbers", "the set of all real numbers")
 )
-_BASE_NUMERAL = re.compile(r"(-?)([0-9A-Za-z]{1,64})_(?:\{(\d{1,2})\}|(\d{1,2}))")
+_BASE_NUMERAL = re.compile(r"(-?)([0-9A-Za-z]{1,64}(?:\.[0-9A-Za-z]{1,64})?)_(?:\{(\d{1,2})\}|(\d{1,2}))")
 _FONT_AROUND = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\{([0-9A-Za-z]+)\}(?=_)")
 
 
@@ -86,6 +86,8 @@ class Answer:
     reading: Reading | None
     """None where the formula is not understood; `problem` says why."""
     problem: str = ""
+    is_foreign: bool = False
+    """It holds a command that is not known here, but may be to math-verify."""
 
 
 def read(text: str) -> Answer:
@@ -105,14 +107,20 @@ def read(text: str) -> Answer:
     except Unreadable as problem:
         if any(token.kind == "word" for token in tokens):
             return Answer(folded, words, Text(words.casefold()))
-        return Answer(folded, words, None, str(problem))
+        return Answer(folded, words, None, str(problem), is_foreign=isinstance(problem, UnknownCommand))
 
 
 def _numeral(sign: str, digits: str, braced_base: str | None, bare_base: str | None) -> Reading:
-    base = int(braced_base or bare_base or 0)
+    subscript = braced_base or bare_base or ""
+    base = int(subscript) if re.fullmatch(r"[0-9]{1,2}", subscript) else 0
     digits = digits.upper()
-    if not (2 <= base <= 36 and digits[:1].isdigit() | (base > 10) and all(int(digit, 36) < base for digit in digits)):
-        return Text(f"{sign}{digits}_{base}".casefold()) if len(digits) > 1 else Symbol(f"{digits.lower()}_{base}")
+    is_numeral = 2 <= base <= 36 and (digits[:1].isdigit() or base > 10)
+    if not (is_numeral and all(int(digit, 36) < base for digit in digits if digit != ".")):
+        return (
+            Text(f"{sign}{digits}_{subscript}".casefold())
+            if len(digits) > 1
+            else Symbol(f"{digits.lower()}_{subscript}")
+        )
     return Numeral(sign + (digits.lstrip("0") or "0"), base)
 
 
@@ -179,6 +187,9 @@ class AnswerParser(ExpressionParser):
         token = self.peek()
         if token.kind == "word":
             return self._words()
+        sign = self.peek().text == "-"
+        if self.peek(sign).kind == "number" and self.peek(sign + 1).text == "_":
+            return self._numeral("-" if self.accept("-") else "")
         value = self._sets()
         if self.accept(":"):
             return self._ratio(value)
@@ -189,6 +200,11 @@ class AnswerParser(ExpressionParser):
         if unit and is_expression(value):
             return Quantity(value, unit)  # type: ignore[arg-type]
         return value
+
+    def _numeral(self, sign: str) -> Reading:
+        digits = self.take().text
+        self.expect("_")
+        return _numeral(sign, digits, None, self._subscript())
 
     def _is_in_chain(self) -> bool:
         return self.position > 0 and self.tokens[self.position - 1].text not in (*_SEPARATORS, "(", "[", "{", "\\{")
@@ -295,7 +311,7 @@ class AnswerParser(ExpressionParser):
         name = self.take().text
         self.expect("}")
         if name not in _MATRICES:
-            raise Unreadable(f"the environment {name}")
+            raise UnknownCommand(f"the environment {name}")
         if name == "array" and self.sees("{"):
             while not self.accept("}"):
                 self.take()

@@ -105,8 +105,6 @@ def _named(reading: Reading) -> tuple[Expression | None, Reading]:
     match reading:
         case Chain(members=(name, value), relations=("∈",)) if _is_name(name):
             return _name_of(name), value
-        case Chain(members=(first, *_), relations=relations) if set(relations) == {"≈"}:
-            return None, first
         case Chain(members=members, relations=relations) if set(relations) <= {"=", "≈"}:
             return _named_value(members, relations)
     return None, reading
@@ -116,6 +114,8 @@ def _named_value(members: tuple[Reading, ...], relations: tuple[str, ...]) -> tu
     chain = Chain(members, relations)
     if "≈" in relations:  # what stands behind the sign is the same value once more, rounded
         cut = relations.index("≈")
+        if not all(_is_about(member, members[cut]) for member in members[cut + 1 :]):
+            return None, chain
         members, relations = members[: cut + 1], relations[:cut]
         if not relations:
             return None, members[0]
@@ -128,6 +128,15 @@ def _named_value(members: tuple[Reading, ...], relations: tuple[str, ...]) -> tu
     elif all(_is_constant(member) for member in members) and all(_is_same_constant(first, other) for other in rest):
         return None, rest[-1]
     return None, chain
+
+
+def _is_about(rounded: Reading, value: Reading) -> bool:
+    """Whether one constant is within two percent of another."""
+    (left, _), (right, _) = _quantity(rounded), _quantity(value)
+    if left is None or right is None or variables(left) or variables(right):
+        return False
+    near, exactly = probes.approximate(left), probes.approximate(right)
+    return near is not None and exactly is not None and abs(near - exactly) <= abs(exactly) / 50
 
 
 def _is_name(reading: Reading) -> bool:

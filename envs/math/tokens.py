@@ -67,6 +67,10 @@ class Unreadable(Exception):
     """The text is no formula that is understood here; the message says why."""
 
 
+class UnknownCommand(Unreadable):
+    """It holds a command or environment that is not known here, but may be to math-verify."""
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """One token. `text` of a name is its canonical form, of a word its lower case."""
@@ -163,7 +167,7 @@ class _Scanner:
             self._sign(_SIGNS[name], is_prose)
         elif len(name) == 1 and not name.isalpha():
             if name not in "()[]":  # delimiters of mathematics
-                raise Unreadable(f"the command \\{name}")
+                raise UnknownCommand(f"the command \\{name}")
             self._is_spaced = True
         else:
             self._add("name", _ALIASES.get(name, name))

@@ -30,7 +30,7 @@ _CHANGES_THE_NUMBER = word_set(
     eighth pi pis log logs root roots squares cubes prime primes over under mod modulo base factorial and or nor not
     no none never neither either is isn't are aren't was were be been if but than then more most least fewer few
     about approximately around nearly almost roughly maybe perhaps possibly probably might may could would should
-    cannot can't other another otherwise instead except without wrong incorrect false true correct right answer
+    cannot can't other another otherwise instead except without wrong incorrect false true correct answer
     answers this that these those it its because since so therefore hence thus both all any some only to from
     between up down at with by when where while which who what how why i we you they guess unsure unknown one two
     three four five six seven eight nine eleven twelve
