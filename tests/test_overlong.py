@@ -27,7 +27,7 @@ def batch_of(rows, max_actions=None):
 
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=5), st.integers(1, 20), st.integers(1, 20), st.floats(0, 3))
 def test_penalty_equals_the_three_cases_of_the_paper(lengths, limit, buffer, penalty):
-    buffer, lengths = min(buffer, limit), [min(length, limit) for length in lengths]
+    buffer = min(buffer, limit)
     mask = torch.arange(20)[None, :] < torch.tensor(lengths)[:, None]
 
     found = overlong_penalty(mask, max_actions=limit, buffer=buffer / limit, penalty=penalty)
@@ -35,7 +35,9 @@ def test_penalty_equals_the_three_cases_of_the_paper(lengths, limit, buffer, pen
     def by_definition(length):
         if length <= limit - buffer:
             return 0.0
-        return ((limit - buffer) - length) / buffer
+        if length <= limit:
+            return ((limit - buffer) - length) / buffer
+        return -1.0
 
     assert found.tolist() == pytest.approx([-penalty * by_definition(length) for length in lengths], abs=1e-9)
 

@@ -130,6 +130,15 @@ def test_offline_agents_have_no_ratio_and_no_advantages():
     assert metrics["grad_norm"] > 0
 
 
+def test_the_largest_ratio_is_that_of_all_steps_and_not_of_the_last():
+    report, old, mask = UpdateReport(), torch.zeros(1, 1), torch.ones(1, 1, dtype=torch.bool)
+
+    for log_ratio in (0.5, 2.0, 1.0):
+        report.add_policy_change(old + log_ratio, old, mask)
+
+    assert report.maxima["ratio_max"] == pytest.approx(math.exp(2))
+
+
 def test_a_huge_ratio_is_reported_and_not_infinite():
     report = UpdateReport()
     new, old, mask = torch.zeros(1, 1), torch.full((1, 1), -100.0), torch.ones(1, 1, dtype=torch.bool)
