@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from support.markdown import blocks_of, parsed, run_tiny
+from support.markdown import blocks_of, is_understood, run_tiny
 
 import llmgym
 from llmgym import errors
@@ -50,11 +50,11 @@ def assert_they_print_what_they_say(names, folder):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_command_exists_with_all_that_it_names(monkeypatch, command):
+def test_command_exists_with_all_that_it_names(command):
     program, *arguments = shlex.split(command)
 
     assert program in ("llmgym", "pip")
-    assert program == "pip" or parsed(monkeypatch, arguments)
+    assert program == "pip" or is_understood(arguments)
 
 
 def test_run_files_that_are_shown_are_understood():
@@ -62,13 +62,14 @@ def test_run_files_that_are_shown_are_understood():
     tables = [tomllib.loads(text) for text in shown]
 
     for text, values in zip(shown, tables, strict=True):
-        if "project" not in values:
-            assert parse_config(text if "env" in values else text + '\n[env]\nid = "llmgym/Copy-v0"').env.id
+        env = "" if {"env", "envs"} & values.keys() else '\n[env]\nid = "llmgym/Copy-v0"'
+        if "project" not in values:  # a part of pyproject.toml
+            assert parse_config(text + env).environments
 
 
 def test_every_code_block_is_of_a_kind_that_is_tested_or_made_from_the_code():
     directives = {"toctree", "eval-rst", "settings", "agent-settings", "agent-list", "environment-list", "metrics",
-                  "command-help", "paper-index", "registered-modules", "top-level-names"}  # fmt: skip
+                  "commands", "paper-index", "registered-modules", "top-level-names"}  # fmt: skip
     for name, blocks in BLOCKS.items():
         for block in blocks:
             kind = block.language.split()[0].strip("{}")
@@ -76,18 +77,16 @@ def test_every_code_block_is_of_a_kind_that_is_tested_or_made_from_the_code():
 
 
 def test_every_command_and_every_error_has_its_place():
-    listed = subprocess.run([sys.executable, "-m", "llmgym", "--help"], capture_output=True, text=True, check=True)
-    commands = re.findall(r"^    (\w+) ", listed.stdout, re.MULTILINE)
+    code = import_module("site_parts.code")
     names = [name for name, value in vars(errors).items() if isinstance(value, type)]
 
-    assert {"envs", "train"} <= set(commands)
-    assert [name for name in commands if f"llmgym {name}" not in PAGES["command-line.md"]] == []
-    assert [name for name in names if f"`{name}`" not in PAGES["troubleshooting.md"] and name != "LLMGymError"] == []
+    assert {"envs", "agents", "check", "play", "train", "show", "eval"} <= set(code.command_names(code.command_help()))
+    assert [name for name in names if f"`{name}`" not in PAGES["troubleshooting.md"]] == []
 
 
 def test_reference_holds_every_package_and_every_module_that_registers_something():
     described = set(re.findall(r"automodule:: (\S+)", " ".join(PAGES.values())))
-    packages = {f"llmgym.{path.parent.name}" for path in (ROOT / "llmgym").glob("*/__init__.py")} - {"llmgym.cli", "llmgym.execution"}
+    packages = {f"llmgym.{path.parent.name}" for path in (ROOT / "llmgym").glob("*/__init__.py")} - {"llmgym.cli"}
     registered = import_module("site_parts.code").registered_modules
 
     assert packages - described == set()
@@ -119,7 +118,7 @@ def test_tables_of_settings_hold_every_field_with_its_meaning():
     from llmgym.learning import LearnerConfig
     from llmgym.training import RunConfig
 
-    configs = [RunConfig, LearnerConfig, *(config for _, config, _ in settings.nested_settings(RunConfig))]
+    configs = [RunConfig, LearnerConfig, *(nested.config for nested in settings.nested_settings(RunConfig))]
     configs += [type(AGENTS.lookup(name)().config) for name in AGENTS.names()]
 
     for config in configs:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
-from support.markdown import blocks_of, parsed, run, run_tiny
+from support.markdown import blocks_of, is_understood, run, run_tiny
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -69,11 +69,11 @@ def test_commands_as_they_stand_train_and_evaluate(tmp_path):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_command_exists_with_all_that_it_names(monkeypatch, command):
+def test_command_exists_with_all_that_it_names(command):
     program, *arguments = shlex.split(command)
 
     if program == "llmgym":
-        assert parsed(monkeypatch, arguments)
+        assert is_understood(arguments)
     elif program == "pip":
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
         assert arguments[0] == "install"

@@ -4,7 +4,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from .code import AgentList, CommandHelp, EnvironmentList, Metrics, RegisteredModules, TopLevelNames
+from .code import AgentList, Commands, EnvironmentList, Metrics, RegisteredModules, TopLevelNames
 from .docstrings import to_restructured_text
 from .papers import PaperIndex
 from .settings import AgentSettings, Settings
@@ -16,7 +16,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     for name, directive in {
         "agent-list": AgentList,
         "agent-settings": AgentSettings,
-        "command-help": CommandHelp,
+        "commands": Commands,
         "environment-list": EnvironmentList,
         "metrics": Metrics,
         "paper-index": PaperIndex,

@@ -17,7 +17,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import llmgym
 from llmgym.episode.register import is_llmgym_env
-from llmgym.registry import AGENTS, Registry, load_object
+from llmgym.registry import AGENTS, SANDBOXES, Registry, load_object
 from llmgym.report.glossary import GLOSSARY
 
 PACKAGES = (
@@ -82,9 +82,10 @@ class RegisteredModules(SphinxDirective):
 
 
 def registered_modules(kind: str) -> list[str]:
-    """Dotted names of the modules behind the registered "environments" or "agents" of llmgym, in order."""
-    if kind == "agents":
-        paths = [str(AGENTS.entry(name)) for name in AGENTS.names()]
+    """Dotted names of the modules behind the registered "environments", "agents" or "sandboxes" of llmgym, in order."""
+    registries = {"agents": AGENTS, "sandboxes": SANDBOXES}
+    if kind in registries:
+        paths = [str(registries[kind].entry(name)) for name in registries[kind].names()]
     else:
         paths = [str(spec.kwargs["env"]) for spec in gym.registry.values() if is_llmgym_env(spec)]
     return sorted({path.partition(":")[0] for path in paths if path.startswith("llmgym.")})
@@ -98,13 +99,21 @@ def section(directive: SphinxDirective, title: str, markdown: str) -> nodes.sect
     return made
 
 
-class CommandHelp(SphinxDirective):
-    """What `llmgym COMMAND --help` prints."""
-
-    optional_arguments = 1
+class Commands(SphinxDirective):
+    """A section for each command with what its `--help` prints; first that of `llmgym` itself."""
 
     def run(self) -> list[nodes.Node]:
-        return [nodes.literal_block("", command_help(*self.arguments), language="text")]
+        overview = command_help()
+        return [_verbatim(overview), *(self._section(name) for name in command_names(overview))]
+
+    def _section(self, name: str) -> nodes.section:
+        made = section(self, f"llmgym {name}", "")
+        made += _verbatim(command_help(name))
+        return made
+
+
+def _verbatim(text: str) -> nodes.literal_block:
+    return nodes.literal_block(text, text, language="text")
 
 
 def command_help(*command: str) -> str:
@@ -112,6 +121,12 @@ def command_help(*command: str) -> str:
     arguments = [sys.executable, "-m", "llmgym", *command, "--help"]
     environment = os.environ | {"COLUMNS": "96", "NO_COLOR": "1"}
     return subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def command_names(overview: str) -> list[str]:
+    """The commands that the help of `llmgym` lists."""
+    listed = overview.partition("\ncommands:\n")[2].partition("\n\n")[0]
+    return re.findall(r"^    (\w+)", listed, re.MULTILINE)
 
 
 class Metrics(MarkdownDirective):

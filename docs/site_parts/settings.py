@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import Any, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from docutils import nodes
 from sphinx.pycode import ModuleAnalyzer
@@ -27,12 +27,17 @@ class Settings(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         module, _, name = self.arguments[0].rpartition(".")
         config, prefix = load_object(f"{module}:{name}"), self.options.get("table", "")
-        own = self.parse_text_to_nodes(settings_table(config))
-        return [*own, *(self._section(*nested) for nested in nested_settings(config, prefix))]
-
-    def _section(self, prefix: str, config: type, is_optional: bool) -> nodes.section:
-        text = summary(config) + (" Left out unless the table is there." if is_optional else "")
-        return section(self, f"[{prefix}]", f"{text}\n\n{settings_table(config)}")
+        made = self.parse_text_to_nodes(settings_table(config))
+        titles: dict[type, str] = {}
+        for nested in nested_settings(config, prefix):
+            title = f"[[{nested.name}]]" if nested.is_repeated else f"[{nested.name}]"
+            if nested.config in titles:
+                text = f"Several of them, each with the settings of `{titles[nested.config]}`."
+            else:
+                text = f"{summary(nested.config)}\n\n{settings_table(nested.config)}"
+            titles.setdefault(nested.config, title)
+            made.append(section(self, title, text))
+        return made
 
 
 class AgentSettings(SphinxDirective):
@@ -71,13 +76,23 @@ def settings_table(config: type, *, only: list[str] | None = None) -> str:
     return table(["setting", "kind", "default", "meaning"], rows)
 
 
-def nested_settings(config: type, prefix: str = "") -> Iterator[tuple[str, type, bool]]:
-    """(dotted name, dataclass, whether it may be None) of each dataclass among the fields, at any depth."""
+class Nested(NamedTuple):
+    """A dataclass among the fields of another one."""
+
+    name: str
+    """Dotted."""
+    config: type
+    is_repeated: bool
+    """There may be several."""
+
+
+def nested_settings(config: type, prefix: str = "") -> Iterator[Nested]:
+    """The dataclasses among the fields, at any depth."""
     for name, kind in get_type_hints(config).items():
         for part in (kind, *get_args(kind)):
             if dataclasses.is_dataclass(part) and isinstance(part, type):
                 dotted = f"{prefix}.{name}" if prefix else name
-                yield dotted, part, type(None) in get_args(kind)
+                yield Nested(dotted, part, is_repeated=get_origin(kind) is tuple)
                 yield from nested_settings(part, dotted)
 
 
@@ -91,9 +106,9 @@ def field_docs(config: type) -> dict[str, tuple[str, str]]:
             if owner == cls.__qualname__:
                 lines = analyzer.attr_docs.get((owner, name), [])
                 found[name] = (kind, " ".join(" ".join(lines).split()))
-    for name, nested, _ in nested_settings(config):
-        if name in found and not found[name][1]:
-            found[name] = (found[name][0], summary(nested))
+    for nested in nested_settings(config):
+        if nested.name in found and not found[nested.name][1]:
+            found[nested.name] = (found[nested.name][0], summary(nested.config))
     return found
 
 

@@ -60,21 +60,16 @@ def run_tiny(pages: Sequence[Sequence[Block]], folder: Path) -> Iterator[list[st
         yield json.loads(line)
 
 
-def parsed(monkeypatch, arguments: Sequence[str]) -> bool:
+def is_understood(arguments: Sequence[str]) -> bool:
     """True where the command line understands the arguments, and a run file the overrides."""
-    from llmgym.cli import main
+    from llmgym.cli.main import _parsed
     from llmgym.cli.runs import recipe_path
     from llmgym.training import load_config
 
-    seen = []
-    module = sys.modules["llmgym.cli.main"]
-    for name in ("envs", "agents", "check", "play", "train", "show", "eval", "compare", "rescore"):
-        if hasattr(module, f"_{name}"):
-            monkeypatch.setattr(module, f"_{name}", lambda options: seen.append(options) or 0)
-    assert main(arguments) == 0
+    options = _parsed(arguments)
     if arguments[0] == "train":
-        load_config(recipe_path(seen[0].recipe), seen[0].overrides)
-    return len(seen) == 1
+        load_config(recipe_path(options.recipe), options.overrides)
+    return callable(options.run)
 
 
 _TINY = """
