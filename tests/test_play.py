@@ -43,3 +43,12 @@ def test_what_does_not_exist_is_named(arguments, words, monkeypatch, capsys):
 
     assert code == 2
     assert words in printed.err
+
+
+def test_a_line_that_ends_in_a_backslash_goes_on_in_the_next(monkeypatch, capsys):
+    arguments = ["llmgym/Copy-v0", "text=a\nb"]
+
+    code, printed = played(arguments, ["a\\", "b"], monkeypatch, capsys)
+
+    assert code == 0
+    assert "reward 1" in printed.out

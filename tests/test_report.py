@@ -270,7 +270,6 @@ def test_show_as_json_is_one_object_with_the_figures(real_run: Path, capfd: pyte
         (".", "There is no folder"),
         ("config.toml", "has no config.toml, so it is not the folder of a run"),
         ("metrics.jsonl", "has no metrics.jsonl"),
-        ("run.json", "still under way, or was interrupted"),
         ("model", "no tokenizer folder"),
     ],
 )

@@ -86,6 +86,8 @@ def _read_turn() -> str | None:
         if not line:
             return "\n".join(lines) if lines else None
         line = line.rstrip("\n")
+        if not sys.stdin.isatty():
+            print(line)  # nobody saw it typed
         if not line.endswith("\\"):
             return "\n".join([*lines, line])
         lines.append(line[:-1])

@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from ..errors import CheckError, ConfigError
+from ..errors import CheckError, ConfigError, InfrastructureError
 from .check_plays import Blocked, Subject
 from .check_rules import RULES, Note, Problem
 from .message_env import MessageEnv
@@ -109,6 +109,9 @@ def examine_env(
         except Blocked:
             problems.append((rule, _blocked(subject)))
             break
+        except InfrastructureError as error:
+            problems.append((rule, Problem(f"{type(error).__name__}: {error}", "no error", "mend what raised it")))
+            continue
         problems += [(rule, finding) for finding in findings if isinstance(finding, Problem)]
         notes += [f"{rule}: {finding.text}" for finding in findings if isinstance(finding, Note)]
         if not findings:

@@ -83,7 +83,7 @@ def evaluate(
         env_kwargs: further keywords for `gym.make`.
         concurrency: episodes of a model or sampler under way at once.
         output: folder for settings, episodes and figures; new, or of the same evaluation to go on with.
-        progress: shows how it goes, such as `llmgym.RunProgress()`; None: nothing is shown.
+        progress: shows how it goes, such as `llmgym.progress.RunProgress()`; None: nothing is shown.
 
     Raises:
         ConfigError: `policy` is none of these, a sampler came without its tokenizer, a number is out of range, or
