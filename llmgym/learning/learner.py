@@ -28,8 +28,7 @@ from .critic import (
     rows_cut_from_outside,
     with_only_the_next_action,
 )
-from .feasibility import require_feasible as require_feasible
-from .feasibility import require_temperature
+from .feasibility import require_feasible, require_temperature
 from .kl import KLConfig, penalize_rewards
 from .loading import load_policy
 from .losses import kl_k3

@@ -16,7 +16,7 @@ from ..episode.waiting import run_to_end
 from ..errors import ConfigError
 from ..evaluation import Evaluation
 from ..learning import Agent, DataKind, Learner, load_with_tokenizer, save_policy, with_tokenizer
-from ..learning.learner import require_feasible
+from ..learning.feasibility import require_feasible
 from ..messages import Tokenizer
 from ..progress import RunProgress
 from ..registry import AGENTS, SAMPLERS, TRACKERS
