@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .slot_cache import SlotCache
+
 CURRENT_PASS: "ContextVar[SlotPass]" = ContextVar("CURRENT_PASS")
 
 
@@ -29,6 +31,8 @@ class SlotPass:
         self._masks: dict[int | None, Tensor] = {}
         self.windows: list[int | None] = []
         """The sliding window of each attention layer that ran; None where it sees everything."""
+        self.beside: tuple[SlotPass, SlotCache] | None = None
+        """Rows whose first tokens follow those of this pass in one row of tokens, and where to find its keys."""
 
     def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
         """What is added to the scores: 0 where a query sees a key, else minus infinity, [n, 1, q, length]."""
@@ -74,32 +78,57 @@ def slot_attention(
     """
     running = CURRENT_PASS.get()
     running.windows.append(sliding_window)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    options = (scale, sliding_window, softcap, s_aux)
+    if running.beside is None:
+        return _attend(running, query, key, value, *options), None
+    prefill, cache = running.beside
+    num_decoded, num_rows = running.buckets[-1][1], prefill.buckets[-1][1]
+
+    def of_rows(flat: Tensor) -> Tensor:
+        return flat[0, :, num_decoded:].reshape(flat.shape[1], num_rows, -1, flat.shape[3]).transpose(0, 1)
+
+    keys, values = cache.stored
+    decoded = _attend(running, query[0, :, :num_decoded].transpose(0, 1)[:, :, None], keys, values, *options)
+    prefilled = _attend(prefill, of_rows(query), of_rows(key), of_rows(value), *options)
+    return torch.cat([decoded[:, 0], prefilled.flatten(0, 1)])[None], None
+
+
+def _attend(
+    running: SlotPass,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+    sinks: Tensor | None,
+) -> Tensor:
     num_rows, num_heads, num_queries, _width = query.shape
     num_shared = num_heads // key.shape[1]
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if num_queries == 1:
         # Heads that share keys are queries of one head: keys need not be repeated.
         query = query.reshape(num_rows, key.shape[1], num_shared, -1)
     elif num_shared > 1:
         key, value = key.repeat_interleave(num_shared, 1), value.repeat_interleave(num_shared, 1)
-    sees_all = sliding_window is None or sliding_window >= key.shape[2]
-    needs_scores = softcap is not None or s_aux is not None
+    sees_all = window is None or window >= key.shape[2]
+    needs_scores = softcap is not None or sinks is not None
     if running.is_prefill and sees_all and not needs_scores:
         out = F.scaled_dot_product_attention(query, key, value, is_causal=num_queries > 1, scale=scale)
     else:
-        mask = running.mask(None if sees_all else sliding_window, query.dtype)
+        mask = running.mask(None if sees_all else window, query.dtype)
         parts = []
         for start, stop, length in running.buckets:
             rows = (query[start:stop], key[start:stop, :, :length], value[start:stop, :, :length])
             part = mask[start:stop, :, :, :length]
             if needs_scores:
-                parts.append(_attention_by_scores(*rows, part, scale, softcap, s_aux))
+                parts.append(_attention_by_scores(*rows, part, scale, softcap, sinks))
             else:
                 parts.append(F.scaled_dot_product_attention(*rows, attn_mask=part, scale=scale))
         out = parts[0] if len(parts) == 1 else torch.cat(parts)
     if num_queries == 1:
-        return out.reshape(num_rows, 1, num_heads, -1), None
-    return out.transpose(1, 2).contiguous(), None
+        return out.reshape(num_rows, 1, num_heads, -1)
+    return out.transpose(1, 2).contiguous()
 
 
 def _attention_by_scores(

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,13 +33,15 @@ class SlotModel:
         model: in evaluation mode.
         num_slots: sequences held at once.
         max_pass_tokens: prompt tokens computed in one forward pass; more are computed in several.
+        is_mixing: rows that join share a pass with those that run; not for models that unfold what they cached.
 
     Raises:
         ConfigError: the model has layers that a slot's keys are not enough for.
     """
 
-    def __init__(self, model: Any, num_slots: int, *, max_pass_tokens: int) -> None:
+    def __init__(self, model: Any, num_slots: int, *, max_pass_tokens: int, is_mixing: bool = True) -> None:
         self._model, self._num_slots, self._max_pass_tokens = model, num_slots, max_pass_tokens
+        self._is_mixing = is_mixing
         self._text_config = model.config.get_text_config()
         self.max_length = _longest_exact_sequence(self._text_config)
         """Tokens of the longest sequence that the model can be run on; None: no limit."""
@@ -85,13 +88,26 @@ class SlotModel:
         """
         for slot, held, ids in zip(slots, num_held, new_ids, strict=True):
             self._written[slot] = held + len(ids)
-        if max(map(len, new_ids)) == 1:
-            return self._decode(np.asarray(slots), np.asarray(num_held), [ids[0] for ids in new_ids])
-        return self._prefill(slots, num_held, new_ids)
+        ones = [place for place, ids in enumerate(new_ids) if len(ids) == 1]
+        many = [place for place, ids in enumerate(new_ids) if len(ids) > 1]
+        decoded, prefilled = (
+            _Rows([slots[i] for i in some], [num_held[i] for i in some], [new_ids[i] for i in some])
+            for some in (ones, many)
+        )
+        if not many or not ones:
+            return self._decode(decoded) if ones else self._prefill(prefilled)
+        size = len(ones) + len(many) * max(map(len, prefilled.new_ids))
+        if not self._is_mixing or any(prefilled.num_held) or size > self._max_pass_tokens:
+            logits = torch.cat([self._decode(decoded), self._prefill(prefilled)])
+        else:
+            logits = self._decode(decoded, beside=prefilled)
+        return logits[torch.from_numpy(np.argsort(ones + many)).to(logits.device)]
 
     # -- one token for each row --------------------------------------------------------------------------------
 
-    def _decode(self, slots: np.ndarray, num_held: np.ndarray, tokens: Sequence[int]) -> Tensor:
+    def _decode(self, decoded: "_Rows", *, beside: "_Rows | None" = None) -> Tensor:
+        """One new token for each row, and in the same pass the first tokens of rows that join."""
+        slots, num_held = np.asarray(decoded.slots), np.asarray(decoded.num_held)
         buckets = self._arrange(slots)
         device, rows = self._model.device, self._row_of[slots]
         num_rows = buckets[-1][1]
@@ -99,13 +115,26 @@ class SlotModel:
         places = self._written[self._slot_in[:num_rows]]
         places[rows] = num_held
         positions, ids = np.zeros(num_rows, np.int64), np.zeros(num_rows, np.int64)
-        positions[rows], ids[rows] = num_held, tokens
-        on_device = torch.from_numpy(np.stack([places, positions, ids, np.arange(num_rows)])).to(device)
-        self._cache.begin_decode(on_device[0], int(places.max()) + 1)
-        states = self._run(on_device[2][:, None], on_device[1][:, None], SlotPass(on_device[1][:, None], buckets))
-        if len(rows) == num_rows and np.array_equal(rows, np.arange(num_rows)):
-            return self._logits(states[:, 0])
-        return self._logits(states[torch.from_numpy(rows).to(device), 0])
+        positions[rows], ids[rows] = num_held, [ids[0] for ids in decoded.new_ids]
+        tensors = torch.from_numpy(np.stack([places, positions, ids])).to(device)
+        length, running = int(places.max()) + 1, SlotPass(tensors[1][:, None], buckets)
+        wanted = torch.from_numpy(rows).to(device)
+        if beside is None:
+            self._cache.begin_decode(tensors[0], length)
+            states = self._run(tensors[2][:, None], tensors[1][:, None], running)[:, 0]
+            return self._logits(states[wanted])
+        joined_ids, sizes = _padded(beside.new_ids, device)
+        num_joined, longest = joined_ids.shape
+        joined_rows = torch.from_numpy(self._row_of[beside.slots]).to(device)
+        joined_positions = torch.arange(longest, device=device).expand(num_joined, -1)
+        self._cache.begin_mixed(tensors[0], max(length, longest), joined_rows, longest)
+        running.beside = (SlotPass(joined_positions, [(0, num_joined, longest)], is_prefill=True), self._cache)
+        ends = (sizes - 1)[:, None]
+        all_ids = torch.cat([tensors[2], joined_ids.flatten()])
+        all_positions = torch.cat([tensors[1], joined_positions.minimum(ends).flatten()])
+        states = self._run(all_ids[None], all_positions[None], running)[0]
+        last = num_rows + torch.arange(num_joined, device=device) * longest + ends[:, 0]
+        return self._logits(states[torch.cat([wanted, last])])
 
     def _arrange(self, slots: np.ndarray) -> list[tuple[int, int, int]]:
         """Buckets for these slots, after moving rows where that has become cheaper than what disorder costs.
@@ -160,9 +189,9 @@ class SlotModel:
 
     # -- many tokens for each row ------------------------------------------------------------------------------
 
-    def _prefill(self, slots: Sequence[int], num_held: Sequence[int], new_ids: Sequence[Sequence[int]]) -> Tensor:
+    def _prefill(self, given: "_Rows") -> Tensor:
         """In passes of at most `max_pass_tokens`, padding included; rows that hold nothing apart from the others."""
-        todo = list(zip(self._row_of[list(slots)].tolist(), num_held, new_ids, strict=True))
+        todo = list(zip(self._row_of[given.slots].tolist(), given.num_held, given.new_ids, strict=True))
         for place, (row, held, ids) in enumerate(todo):
             while len(ids) > self._max_pass_tokens:  # a long prompt goes alone, piece by piece
                 piece, ids = ids[: self._max_pass_tokens], ids[self._max_pass_tokens :]
@@ -186,10 +215,9 @@ class SlotModel:
         """One forward pass over the rows, all of which hold something, or none of which does."""
         device = self._model.device
         rows, held, new_ids = zip(*rows_held_ids, strict=True)
-        sizes = [len(ids) for ids in new_ids]
-        longest = max(sizes)
-        ids = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in new_ids], device=device)
-        starts, ends = torch.tensor([held, [a + b - 1 for a, b in zip(held, sizes, strict=True)]], device=device)
+        ids, sizes = _padded(new_ids, device)
+        longest, starts = ids.shape[1], torch.tensor(held, device=device)
+        ends = starts + sizes - 1
         positions, index = starts[:, None] + torch.arange(longest, device=device), torch.tensor(rows, device=device)
         if any(held):
             length = max(held) + longest
@@ -228,6 +256,22 @@ class SlotModel:
         finally:
             config._attn_implementation = usual
             CURRENT_PASS.reset(token)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Some of the rows of `next_logits`."""
+
+    slots: list[int]
+    num_held: list[int]
+    new_ids: list[Sequence[int]]
+
+
+def _padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids with 0 behind those of shorter rows, int64[n, q], and how many there are of each, int64[n]."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
+    return ids, torch.tensor([len(row) for row in rows], device=device)
 
 
 def _cost(buckets: Sequence[tuple[int, int, int]]) -> int:

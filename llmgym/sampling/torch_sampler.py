@@ -17,8 +17,8 @@ from .next_token import next_tokens
 from .sampler import FinishReason, WeightSource
 from .torch_session import Request, TorchSession
 
-_SHARE_THAT_JOINS = 16
-"""Rows join when there are one for every so many that run, ..."""
+_SHARE_THAT_JOINS = 8
+"""Rows go on with another turn when there are one for every so many that run, ..."""
 _MAX_STEPS_WAITED = 16
 """... or after so many steps in which one could have joined."""
 
@@ -228,26 +228,26 @@ class TorchSampler:
 
     @torch.inference_mode()
     def _step(self) -> None:
-        """Let waiting rows join, or sample one token for every running row."""
+        """Let waiting rows join, and sample one token for every row."""
         joining = self._admit()
-        if joining:
-            self._prefill(joining)
-        elif self._running:
-            self._decode()
+        if joining or self._running:
+            self._advance(joining)
 
     def _admit(self) -> list[Request]:
         """The requests that join now, each with a slot: its own, a free one, or that of an idle session.
 
-        A forward pass for a single row costs nearly as much as one for many, so rows join a few at a time.
+        First prompts share a pass with the rows that run, so they join at once. Turns that go on need a pass of their
+        own, which costs nearly as much for a single row as for many, so they join a few at a time.
         """
         if not self._waiting:
             return []
         slots = [slot for slot, holder in enumerate(self._holders) if holder is None]
         slots += [slot for slot, holder in enumerate(self._holders) if holder is not None and not holder.is_sampling]
         num_placed = sum(request.session.slot is not None for request in self._waiting)
-        num_ready = num_placed + min(len(self._waiting) - num_placed, len(slots))
-        self._steps_waited = self._steps_waited + 1 if num_ready else 0
-        if num_ready < max(1, len(self._running) // _SHARE_THAT_JOINS) and self._steps_waited <= _MAX_STEPS_WAITED:
+        num_first = min(len(self._waiting) - num_placed, len(slots))
+        self._steps_waited = self._steps_waited + 1 if num_placed else 0
+        are_few = num_placed < max(1, len(self._running) // _SHARE_THAT_JOINS)
+        if num_first == 0 and are_few and self._steps_waited <= _MAX_STEPS_WAITED:
             return []
         self._steps_waited = 0
         self._waiting.sort(key=lambda request: request.session.index)
@@ -266,8 +266,8 @@ class TorchSampler:
             evicted.slot = None
         self._holders[slot], session.slot, session.held_ids = session, slot, []
 
-    def _prefill(self, joining: list[Request]) -> None:
-        """Compute what the slots do not hold yet; equal first prompts are computed once."""
+    def _advance(self, joining: list[Request]) -> None:
+        """Compute what the slots do not hold yet, equal first prompts once, and sample what comes next."""
         leaders: dict[tuple[int, ...], Request] = {}
         followers: dict[Request, list[Request]] = {}
         computed: list[Request] = []
@@ -283,8 +283,11 @@ class TorchSampler:
             else:
                 followers.setdefault(leader, []).append(request)
         new_ids = [request.ids[len(request.session.held_ids) :] for request in computed]
-        logits = self._next_logits(computed, new_ids)
         self.num_prompt_tokens += sum(map(len, new_ids))
+        for request in self._running:
+            computed.append(request)
+            new_ids.append([request.token_ids[-1]])
+        logits = self._next_logits(computed, new_ids)
 
         place = {request: index for index, request in enumerate(computed)}
         for leader, others in followers.items():
@@ -292,14 +295,12 @@ class TorchSampler:
             place |= dict.fromkeys(others, place[leader])
         for request in joining:
             request.session.held_ids = request.ids
-        self._sample_next(joining, logits[[place[request] for request in joining]])
-
-    def _decode(self) -> None:
-        logits = self._next_logits(self._running, [[request.token_ids[-1]] for request in self._running])
         for request in self._running:
             request.session.held_ids.append(request.token_ids[-1])
-        running, self._running = self._running, []
-        self._sample_next(running, logits)
+        if followers:
+            logits = logits[[place[request] for request in [*joining, *self._running]]]
+        requests, self._running = [*joining, *self._running], []
+        self._sample_next(requests, logits)
 
     def _next_logits(self, requests: list[Request], new_ids: list[list[int]]) -> Tensor:
         sessions = [request.session for request in requests]
