@@ -56,7 +56,7 @@ class ReinforcePPConfig:
 
 
 class ReinforcePP(BaseAgent):
-    """REINFORCE++.
+    """REINFORCE with the returns of tokens, whitened over the whole batch, and clipped steps.
 
     Args:
         config: all settings; or give them by name, e.g. `ReinforcePP(epochs=2)`.
