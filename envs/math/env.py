@@ -16,7 +16,7 @@ from llmgym.messages import AssistantMessage, Message
 from .extraction import INSTRUCTIONS, AnswerFormat, render
 from .families import FAMILIES
 from .problem import pick
-from .problem_set import ProblemSet
+from .problem_set import ProblemSet, report_unread, require_numbers
 from .verifier import MathVerifier
 
 DEFAULT_SYSTEM_PROMPT = "Solve the problem step by step. {format}"
@@ -35,7 +35,7 @@ class MathEnv(MessageEnv):
         families: names of the families to generate from, see `FAMILIES`. None: all.
         difficulty: of generated problems, from 1 (one-digit addition) to 5; it changes sizes and the number of steps.
         seed: of the generated supply.
-        answer_format: "box", "tags" or "last_number": where the answer is looked for.
+        answer_format: "box", "tags", "last_number" or "any": where the answer is looked for, see `MathVerifier`.
         system_prompt: `{format}` in it is replaced by a sentence that asks for the answer format. None or "": no
             system message.
         prompt_template: the user message; `{problem}` is replaced by the problem, `{format}` as above.
@@ -76,7 +76,7 @@ class MathEnv(MessageEnv):
                 test_dataset,
                 dataset_config,
                 tuple(sorted((columns or {}).items())),
-                needs_numbers=answer_format == "last_number",
+                check=require_numbers if answer_format == "last_number" else report_unread,
             )
         self._difficulty, self._seed, self._few_shot = difficulty, seed, few_shot
         self._system_prompt, self._prompt_template = system_prompt, prompt_template
@@ -218,12 +218,9 @@ class GSM8KEnv(PublicDataEnv):
 
 
 class MATHEnv(PublicDataEnv):
-    """Competition problems (Hendrycks et al. 2021, arXiv:2103.03874) with answers in LaTeX; needs the extra `math`.
+    """Competition problems (Hendrycks et al. 2021, arXiv:2103.03874) with answers in LaTeX.
 
     The MATH-500 problems are part of the test split.
-
-    Raises:
-        MissingExtraError: on first use, where math-verify is not installed.
     """
 
     file_name, hub_id = "math", "DigitalLearningGmbH/MATH-lighteval"

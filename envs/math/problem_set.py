@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from llmgym.episode import FiniteTasks, Task, split_of
 from llmgym.errors import ConfigError, DataError
@@ -15,6 +16,35 @@ from llmgym.errors import ConfigError, DataError
 from .comparison import problem_of_reference, require_math_verify
 from .reading import exact_number
 from .rows import Row, hub_splits, is_file_name, read_file, read_hub, task_of
+
+TaskOf = Callable[[str, Mapping[str, Any], Mapping[str, str]], Task]
+"""Makes a task of a row, from where it stands, the row and the columns; raises DataError."""
+Check = Callable[[list[Task], str], None]
+"""Looks over the tasks of a data set, of both splits, when they are loaded."""
+
+
+def report_unread(tasks: list[Task], dataset: str) -> None:
+    """Warn of reference answers that only equal text or math-verify can match, where somebody sees it: at the load."""
+    problems = [(task, problem) for task in tasks if (problem := problem_of_reference(task.answer or ""))]
+    if not problems:
+        return
+    require_math_verify()
+    shown = "; ".join(f"{task.answer!r:.80} ({problem})" for task, problem in problems[:5])
+    warnings.warn(
+        f"{dataset} has {len(problems)} reference answers of {len(tasks)} that are not understood and are compared as "
+        f"text and by math-verify alone: {shown}. Mend them, or leave the rows out.",
+        stacklevel=2,
+    )
+
+
+def require_numbers(tasks: list[Task], dataset: str) -> None:
+    """Raises DataError where a reference answer is no single number."""
+    for task in tasks:
+        if exact_number(task.answer or "") is None:
+            raise DataError(
+                f"{dataset} asks {task.prompt[:60]!r}, whose reference answer {task.answer!r} is not a single "
+                'number, as answer_format="last_number" needs. Use answer_format="box" or "tags".'
+            )
 
 
 @dataclass(frozen=True)
@@ -27,14 +57,16 @@ class ProblemSet:
             `dataset`, chosen by a hash of each problem.
         config: configuration of the data set on the hub.
         columns: (what, column) pairs, where what is "prompt" or "answer".
-        needs_numbers: refuse reference answers that are not single numbers.
+        task_of: makes a task of a row.
+        check: looks over all tasks once they are made.
     """
 
     dataset: str
     test_dataset: str | None = None
     config: str | None = None
     columns: tuple[tuple[str, str], ...] = ()
-    needs_numbers: bool = False
+    task_of: TaskOf = task_of
+    check: Check = report_unread
 
     def tasks(self, split: str) -> FiniteTasks:
         """The tasks of "train" or "test". A problem of the test split is never a training problem too.
@@ -76,10 +108,7 @@ def _load(source: ProblemSet) -> Mapping[str, list[Task]]:
         test = {prompt: task for prompt, task in every.items() if prompt not in train}
     train = {prompt: task for prompt, task in train.items() if prompt not in test}
     tasks = {"train": list(train.values()), "test": list(test.values())}
-    if source.needs_numbers:
-        _require_numbers([*tasks["train"], *tasks["test"]], source.dataset)
-    else:
-        _report_unread([*tasks["train"], *tasks["test"]], source.dataset)
+    source.check([*tasks["train"], *tasks["test"]], source.dataset)
     return tasks
 
 
@@ -92,29 +121,6 @@ def _unique(rows: Iterable[Row], source: ProblemSet) -> dict[str, Task]:
     tasks: dict[str, Task] = {}
     columns = dict(source.columns)
     for where, row in rows:
-        task = task_of(where, row, columns)
+        task = source.task_of(where, row, columns)
         tasks.setdefault("".join(task.prompt.split()), task)
     return tasks
-
-
-def _report_unread(tasks: list[Task], dataset: str) -> None:
-    """Warn of reference answers that only equal text or math-verify can match, where somebody sees it: at the load."""
-    problems = [(task, problem) for task in tasks if (problem := problem_of_reference(task.answer or ""))]
-    if not problems:
-        return
-    require_math_verify()
-    shown = "; ".join(f"{task.answer!r:.80} ({problem})" for task, problem in problems[:5])
-    warnings.warn(
-        f"{dataset} has {len(problems)} reference answers of {len(tasks)} that are not understood and are compared as "
-        f"text and by math-verify alone: {shown}. Mend them, or leave the rows out.",
-        stacklevel=2,
-    )
-
-
-def _require_numbers(tasks: list[Task], dataset: str) -> None:
-    for task in tasks:
-        if exact_number(task.answer or "") is None:
-            raise DataError(
-                f"{dataset} asks {task.prompt[:60]!r}, whose reference answer {task.answer!r} is not a single "
-                'number, as answer_format="last_number" needs. Use answer_format="box" or "tags".'
-            )

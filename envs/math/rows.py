@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import re
@@ -15,7 +16,7 @@ from llmgym.extras import require
 
 from .boxes import boxed
 
-_SUFFIXES = (".jsonl", ".json", ".parquet")
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _PROMPT_COLUMNS = ("problem", "question", "prompt")
 _ANSWER_COLUMNS = ("answer", "solution")
@@ -32,7 +33,7 @@ def is_file_name(dataset: str) -> bool:
         DataNotFoundError: it is neither.
     """
     path = Path(dataset).expanduser()
-    if path.suffix in _SUFFIXES:
+    if path.name.endswith(_SUFFIXES):
         if not path.is_file():
             raise DataNotFoundError(
                 f"There is no data file {dataset!r} (looked for {path.absolute()}). Check the path, or load it from "
@@ -51,7 +52,7 @@ def is_file_name(dataset: str) -> bool:
 def read_file(path: Path) -> Iterator[Row]:
     """The rows of a data file. Raises DataError where it cannot be read as its suffix says."""
     match path.suffix:
-        case ".jsonl":
+        case ".jsonl" | ".gz":
             yield from _read_jsonl(path)
         case ".json":
             yield from _read_json(path)
@@ -106,9 +107,8 @@ def task_of(where: str, row: Mapping[str, Any], columns: Mapping[str, str]) -> T
     Raises:
         DataError: the row lacks a column, or the column holds no answer; the message names file and line.
     """
-    prompt_column = columns.get("prompt") or _first_of(_PROMPT_COLUMNS, row, where, "problem", "prompt")
+    prompt = prompt_of(where, row, columns)
     answer_column = columns.get("answer") or _first_of(_ANSWER_COLUMNS, row, where, "answer", "answer")
-    prompt = _text(where, row, prompt_column, "the problem").strip()
     written = _text(where, row, answer_column, "the reference answer").strip()
     answer, solution = _reference(where, written, answer_column)
     if solution is None and isinstance(row.get("solution"), str):
@@ -117,6 +117,12 @@ def task_of(where: str, row: Mapping[str, Any], columns: Mapping[str, str]) -> T
     if solution:
         metadata["solution"] = _CALCULATOR_NOTE.sub("", solution.rpartition("####")[0] or solution).strip()
     return Task(key=content_key(prompt, answer), prompt=prompt, answer=answer, metadata=metadata)
+
+
+def prompt_of(where: str, row: Mapping[str, Any], columns: Mapping[str, str]) -> str:
+    """What a row asks. Raises DataError where it lacks the column."""
+    column = columns.get("prompt") or _first_of(_PROMPT_COLUMNS, row, where, "problem", "prompt")
+    return _text(where, row, column, "the problem").strip()
 
 
 def _reference(where: str, written: str, column: str) -> tuple[str, str | None]:
@@ -166,13 +172,16 @@ def _text(where: str, row: Mapping[str, Any], column: str, what: str) -> str:
 
 
 def _read_jsonl(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig") as file:
+    open_text = gzip.open if path.suffix == ".gz" else open
+    with open_text(path, "rt", encoding="utf-8-sig") as file:
         try:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield f"{path}, line {number}", _json_row(f"{path}, line {number}", line)
         except UnicodeDecodeError as error:
             raise DataError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8.") from error
+        except (gzip.BadGzipFile, EOFError) as error:
+            raise DataError(f"{path} is not a whole gzip file: {error}. Write it again, or unpack it.") from error
 
 
 def _json_row(where: str, line: str) -> Mapping[str, Any]:
