@@ -71,7 +71,7 @@ def test_an_output_that_is_no_number_is_invalid_and_no_reward():
     [
         (lambda: RewardModel(classifier()), "without its tokenizer"),
         (lambda: RewardModel(classifier(num_labels=3), tokenizer=ByteTokenizer()), "has 3"),
-        (lambda: RewardModel("./nowhere"), "no folder './nowhere'"),
+        (lambda: RewardModel("./nowhere"), "no model folder './nowhere'"),
     ],
 )
 def test_what_is_no_reward_model_is_refused(make, words):

@@ -54,6 +54,16 @@ def load_with_tokenizer(path: str | Path) -> tuple[Policy, Tokenizer]:
     return with_tokenizer(_load_module(path), str(path))
 
 
+def load_classifier(path: str | Path) -> nn.Module:
+    """The sequence classifier in a folder or of a model id, such as a reward model.
+
+    Raises:
+        ConfigError: there is no such model.
+        MissingExtraError: transformers is not installed.
+    """
+    return _loaded(path, "AutoModelForSequenceClassification", "sequence classifier")
+
+
 def save_policy(module: nn.Module, folder: str | Path) -> None:
     """Write a model in the form that `AutoModelForCausalLM.from_pretrained` loads."""
     with _without_progress_bars():
@@ -74,6 +84,10 @@ def _without_progress_bars() -> Iterator[None]:
 
 
 def _load_module(path: str | Path) -> nn.Module:
+    return _loaded(path, "AutoModelForCausalLM", "causal language model")
+
+
+def _loaded(path: str | Path, loader: str, kind: str) -> nn.Module:
     if is_missing_folder(path):
         raise ConfigError(
             f"There is no model folder {str(path)!r}. Check the path: runs write theirs to RUN/model, "
@@ -82,11 +96,11 @@ def _load_module(path: str | Path) -> nn.Module:
     transformers = require("transformers", extra="train", purpose="Loading a model")
     try:
         with _without_progress_bars():
-            module = transformers.AutoModelForCausalLM.from_pretrained(str(path), dtype=torch.float32)
+            module = getattr(transformers, loader).from_pretrained(str(path), dtype=torch.float32)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
-            f"No causal language model could be loaded from {str(path)!r}. Give a folder written by "
+            f"No {kind} could be loaded from {str(path)!r}. Give a folder written by "
             f"`save_pretrained`, or the id of a model that can be downloaded. The reason: {reason}"
         ) from error
     return cast(nn.Module, module)

@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError
-from ..extras import require
 from ..messages import AssistantMessage, Message, chat_for, load_tokenizer
-from ..messages.tokenizer import is_missing_folder
 from ..scoring import Score
+from .loading import load_classifier
 
 
 class RewardModel:
@@ -40,7 +39,7 @@ class RewardModel:
     ) -> None:
         if not isinstance(model, nn.Module):
             tokenizer = str(model) if tokenizer is None else tokenizer
-            model = _load(model)
+            model = load_classifier(model)
         if tokenizer is None:
             raise ConfigError("A reward model was given without its tokenizer. Pass tokenizer=... too.")
         num_outputs = cast(Any, model).config.num_labels
@@ -61,11 +60,3 @@ class RewardModel:
         if not math.isfinite(reward):
             return Score(reward=0.0, is_valid=False, reason=f"the reward model gave {reward}")
         return Score(reward=reward, reason=f"output {float(output):.3g}")
-
-
-def _load(path: str | Path) -> nn.Module:
-    if is_missing_folder(path):
-        raise ConfigError(f"There is no folder {str(path)!r} with a reward model. Check the path.")
-    transformers = require("transformers", extra="train", purpose="Loading a reward model")
-    model: nn.Module = transformers.AutoModelForSequenceClassification.from_pretrained(str(path), dtype=torch.float32)
-    return model
