@@ -8,13 +8,12 @@ multiprocessing, is shut.
 """
 
 import os
-import shutil
-import tempfile
 from typing import Any, ClassVar
 
 from llmgym.execution import Backend, Channel, ProcessChannel, boot_arguments
 
 from .interpreter import Interpreter
+from .scratch import new_scratch, remove_scratch
 
 _SYSTEM = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache"]
 _USERS = (200_000, 500_000)
@@ -34,8 +33,7 @@ class LandlockBackend(Backend):
     def __init__(self, *, python: str | None = None, read_only: tuple[str, ...] = ()) -> None:
         self.interpreter = Interpreter.find(python, for_everybody=os.geteuid() == 0)
         self.read_only = read_only
-        self._scratch = tempfile.mkdtemp(prefix="llmgym-")
-        os.chmod(self._scratch, 0o711)  # runs have users of their own
+        self._scratch = new_scratch()
 
     def start(self) -> Channel:
         return ProcessChannel([*self.interpreter.argv, *boot_arguments()])
@@ -45,4 +43,4 @@ class LandlockBackend(Backend):
         return {"isolation": "landlock", "scratch": self._scratch, "read_only": read_only, "users": list(_USERS)}
 
     def close(self) -> None:
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        remove_scratch(self._scratch)

@@ -4,12 +4,12 @@ It stops: programs that do not end, fill memory, write without end or leave proc
 reading and writing your files, the network, killing processes of yours, reading what other runs do.
 """
 
-import shutil
 import sys
-import tempfile
 from typing import Any, ClassVar
 
 from llmgym.execution import Backend, Channel, ProcessChannel, boot_arguments
+
+from .scratch import new_scratch, remove_scratch
 
 
 class ProcessBackend(Backend):
@@ -24,7 +24,7 @@ class ProcessBackend(Backend):
 
     def __init__(self, *, python: str | None = None) -> None:
         self.python = [python] if python else [sys.executable, "-S"]
-        self._scratch = tempfile.mkdtemp(prefix="llmgym-")
+        self._scratch = new_scratch()
 
     def start(self) -> Channel:
         return ProcessChannel([*self.python, "-s", "-B", *boot_arguments()])
@@ -33,4 +33,4 @@ class ProcessBackend(Backend):
         return {"isolation": "none", "scratch": self._scratch}
 
     def close(self) -> None:
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        remove_scratch(self._scratch)

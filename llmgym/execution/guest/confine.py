@@ -75,21 +75,24 @@ class Confinement:
 
 
 def empty_folder(folder: str) -> None:
-    """Delete all that is in `folder`, however deep: folders within folders are first moved up, so nothing recurses."""
-    number = 0
-    while True:
-        names = os.listdir(folder)
+    """Delete all that is in `folder`, however deep: this process goes down into it, so no path grows long."""
+    os.chdir(folder)
+    above: list[tuple[str, list[str]]] = []
+    names = os.listdir(".")
+    while names or above:
         if not names:
-            return
-        for path in (os.path.join(folder, name) for name in names):
-            if not stat.S_ISDIR(os.lstat(path).st_mode):
-                os.unlink(path)
-                continue
-            os.chmod(path, 0o700)
-            for inner in os.listdir(path):
-                number += 1
-                os.rename(os.path.join(path, inner), os.path.join(folder, f"{number}-{os.urandom(8).hex()}"))
-            os.rmdir(path)
+            os.chdir("..")
+            done, names = above.pop()
+            os.rmdir(done)
+            continue
+        name = names.pop()
+        if stat.S_ISDIR(os.lstat(name).st_mode):
+            os.chmod(name, 0o700)
+            os.chdir(name)
+            above.append((name, names))
+            names = os.listdir(".")
+        else:
+            os.unlink(name)
 
 
 def _set_limit(number: int, soft: int, hard: int) -> None:
@@ -118,10 +121,11 @@ class NamespaceConfinement(Confinement):
     """
 
     def prepare(self) -> None:
-        kernel.own_namespaces("pid", "mount", "ipc")
+        kernel.own_namespaces("pid", "ipc")
 
     def enter(self) -> str:
         os.setsid()
+        kernel.leave_shared_mounts()  # not the supervisor's, which needs its own /proc
         kernel.mount("proc", "/proc", "proc", _QUIET | kernel.MS_NOEXEC)
         self.mount_memory()
         if self.home:
@@ -140,6 +144,7 @@ class NamespaceConfinement(Confinement):
         os.chdir("/tmp")
         self.limit_resources(self.num_processes())
         self.close_door()
+        kernel.hide_memory()
 
     def mount_memory(self) -> None:
         data = f"size={int(self.limits['disk_mib'])}m,nr_inodes={_MAX_FILES},mode=0700"
@@ -152,6 +157,7 @@ class NamespaceConfinement(Confinement):
 
     def close_door(self) -> None:
         kernel.drop_capabilities()
+        kernel.show_memory()  # to the supervisor, who adds it up; nobody else is in this namespace
         seccomp.no_new_privileges()
         if seccomp.is_known_machine():
             seccomp.filter_system_calls(has_sockets=True, has_ipc=True, can_signal=True, can_change_metadata=True)

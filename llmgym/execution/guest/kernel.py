@@ -62,6 +62,10 @@ def own_namespaces(*names: str) -> None:
     hide_memory()
 
 
+def leave_shared_mounts() -> None:
+    checked(libc.unshare(_NAMESPACES["mount"]), "unshare of mounts")
+
+
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
     what = (source.encode(), target.encode(), kind.encode())
     checked(libc.mount(*what, ctypes.c_ulong(flags), data.encode()), f"mount of {kind or source} on {target}")

@@ -21,6 +21,8 @@ from .pipes import read_exactly, write_frame
 
 _TICK_S = 0.1
 _READY = b"+"
+NOT_CLEAN = 3
+"""Exit code of a supervisor that left something behind: its worker is then given up."""
 
 
 class GuestFailure(Exception):
@@ -38,8 +40,11 @@ def supervise(settings: dict[str, Any], program_size: int, tester_size: int) -> 
     except (GuestFailure, OSError) as error:
         run.kill()
         reply = {"lost": f"{type(error).__name__}: {error}"}
-    run.confinement.clean()
     write_frame(1, encode(reply, max_bytes=1 << 31))
+    try:
+        run.confinement.clean()
+    except OSError:
+        os._exit(NOT_CLEAN)
 
 
 class _Run:
@@ -130,7 +135,7 @@ class _Run:
                 if descriptor == 0 and events & (select.POLLHUP | select.POLLERR):
                     self.kill()
                     self.confinement.clean()
-                    os._exit(0)
+                    os._exit(NOT_CLEAN)
                 elif descriptor in self.sinks:
                     sink = self.sinks[descriptor]
                     if not sink.read(descriptor) and events & select.POLLHUP:

@@ -12,7 +12,7 @@ from typing import Any
 from . import kernel
 from .codec import decode, encode
 from .pipes import HEADER, read_exactly, read_frame, write_frame
-from .supervisor import supervise
+from .supervisor import NOT_CLEAN, supervise
 
 
 def main() -> None:
@@ -59,6 +59,8 @@ def _serve_one(settings: dict[str, Any], program_size: int, tester_size: int) ->
             os._exit(code)
     _, status = os.waitpid(supervisor, 0)
     kernel.kill_children()
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == NOT_CLEAN:
+        os._exit(1)
     if status != 0:
         # How much of the request was read is not known, so this worker can serve no other.
         write_frame(1, encode({"lost": f"the supervisor of a run ended with wait status {status}"}))
