@@ -15,7 +15,9 @@ from .reading import read
 from .tree import Brackets, Items, Text
 
 _MAX_STATEMENT = 2000
-"""Characters at the end of the text that are looked at, where no answer is announced."""
+"""Characters of the statement that is looked at: behind its announcement, or else at the end of the text."""
+_MAX_FORMULA = 400
+"""Characters of a formula that stands in prose."""
 _MAX_TAIL = 20_000
 """Characters at the end of the text in which an answer may be announced."""
 _ANNOUNCEMENT = re.compile(
@@ -48,7 +50,7 @@ def stated(text: str) -> str | None:
     """The final answer that the text states, or None."""
     text = _CLOSING_PHRASE.sub("", _CONTROL.sub(" ", text).rstrip()[-_MAX_TAIL:]).strip()
     if announced := _last(_ANNOUNCEMENT, text):
-        return _value_of(_first_statement(text[announced.end() :]))
+        return _value_of(_first_statement(text[announced.end() :][:_MAX_STATEMENT]))
     tail = text[-_MAX_STATEMENT:]
     if "\n" not in tail and len(tail) <= 200 and _is_formula(tail):
         return tail
@@ -63,7 +65,7 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 
 
 def _is_formula(text: str) -> bool:
-    reading = read(text).reading
+    reading = read(text).reading if len(text) <= _MAX_FORMULA else None
     parts = reading.items if isinstance(reading, Items | Brackets) else (reading,)
     return reading is not None and not any(isinstance(part, Text) for part in parts)
 
