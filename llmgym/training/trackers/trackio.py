@@ -2,12 +2,15 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import trackio
+
+_finish: Callable[[], None] = trackio.finish
+"""Ends the run that `init` began, also for trackio's own end of the process."""
 
 
 class TrackioTracker:
@@ -28,4 +31,4 @@ class TrackioTracker:
     def close(self) -> None:
         """Wait until all is written."""
         with redirect_stdout(sys.stderr):
-            trackio.finish()  # type: ignore[no-untyped-call]
+            _finish()
