@@ -25,34 +25,38 @@ class BwrapBackend(Backend):
     Args:
         python: the interpreter inside, with its installed packages; by default this one, without them.
         read_only: further host folders to show inside, read-only.
+        home_mib: files of an episode, which are in memory.
     """
 
     level: ClassVar[str] = "bwrap"
     strength: ClassVar[int] = 30
 
-    def __init__(self, *, python: str | None = None, read_only: tuple[str, ...] = ()) -> None:
+    def __init__(self, *, python: str | None = None, read_only: tuple[str, ...] = (), home_mib: int = 256) -> None:
         self.interpreter = Interpreter.find(python)
-        self.read_only = read_only
+        self.read_only, self.home_mib = read_only, home_mib
 
-    def start(self) -> Channel:
+    def start(self, *, home: str = "") -> Channel:
         program = shutil.which("bwrap")
         if program is None:
             raise SandboxError(
                 "There is no bubblewrap on this machine. Install it (apt-get install bubblewrap; dnf install "
                 "bubblewrap), or use another sandbox."
             )
-        return ProcessChannel([program, *self._walls(), *self.interpreter.argv, *boot_arguments()])
+        return ProcessChannel([program, *self._walls(home), *self.interpreter.argv, *boot_arguments()])
+
+    def new_home(self, episode: int) -> str:  # noqa: ARG002  (each episode has a world of its own)
+        return "/work"
 
     def settings(self) -> dict[str, Any]:
         return {"isolation": "namespaces", "user": _NOBODY, "mounts_proc": True}
 
-    def _walls(self) -> list[str]:
+    def _walls(self, home: str) -> list[str]:
         walls = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
         if os.geteuid() == 0:
             # The guest leaves root for nobody itself: the limit on processes does not hold for root. It mounts /proc
             # itself as well, as bubblewrap covers parts of root's, and then no run could mount one of its own.
             walls += ["--cap-drop", "ALL"]
-            for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SYS_ADMIN"):
+            for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SYS_ADMIN", "CAP_CHOWN"):
                 walls += ["--cap-add", capability]
         else:
             walls.append("--unshare-user")
@@ -69,5 +73,7 @@ class BwrapBackend(Backend):
                 walls += ["--perms", "0755", "--dir", str(above)]
             walls += ["--ro-bind", path, path]
         walls += ["--dir", "/proc"] if os.geteuid() == 0 else ["--proc", "/proc"]
+        if home:
+            walls += ["--size", str(self.home_mib << 20), "--tmpfs", home]
         walls += ["--dev", "/dev", "--tmpfs", "/tmp", "--remount-ro", "/dev", "--remount-ro", "/"]
         return [*walls, "--chdir", "/", "--"]

@@ -60,7 +60,7 @@ class DockerBackend(Backend):
                 "group docker."
             ) from error
 
-    def start(self) -> Channel:
+    def start(self, *, home: str = "") -> Channel:  # noqa: ARG002
         api = self._client.api
         try:
             host = api.create_host_config(
@@ -99,6 +99,9 @@ class DockerBackend(Backend):
         except (self._errors.DockerException, OSError) as error:
             raise SandboxError(f"Docker did not start a container: {error}.") from error
         return DockerChannel(stream, self._client, container, gone=self._errors.APIError)
+
+    def new_home(self, episode: int) -> str:  # noqa: ARG002  (each episode has a world of its own)
+        return "/tmp/work"
 
     def settings(self) -> dict[str, Any]:
         settings = {"isolation": "container", "scratch": "/tmp", "users": list(_USERS)}

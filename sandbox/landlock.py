@@ -35,8 +35,14 @@ class LandlockBackend(Backend):
         self.read_only = read_only
         self._scratch = new_scratch()
 
-    def start(self) -> Channel:
+    def start(self, *, home: str = "") -> Channel:  # noqa: ARG002
         return ProcessChannel([*self.interpreter.argv, *boot_arguments()])
+
+    def new_home(self, episode: int) -> str:
+        return os.path.join(self._scratch, f"episode-{episode}")
+
+    def remove_home(self, home: str) -> None:
+        remove_scratch(home)
 
     def settings(self) -> dict[str, Any]:
         read_only = [*_SYSTEM, *self.interpreter.folders, *self.read_only]

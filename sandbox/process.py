@@ -4,6 +4,7 @@ It stops: programs that do not end, fill memory, write without end or leave proc
 reading and writing your files, the network, killing processes of yours, reading what other runs do.
 """
 
+import os
 import sys
 from typing import Any, ClassVar
 
@@ -26,8 +27,14 @@ class ProcessBackend(Backend):
         self.python = [python] if python else [sys.executable, "-S"]
         self._scratch = new_scratch()
 
-    def start(self) -> Channel:
+    def start(self, *, home: str = "") -> Channel:  # noqa: ARG002
         return ProcessChannel([*self.python, "-s", "-B", *boot_arguments()])
+
+    def new_home(self, episode: int) -> str:
+        return os.path.join(self._scratch, f"episode-{episode}")
+
+    def remove_home(self, home: str) -> None:
+        remove_scratch(home)
 
     def settings(self) -> dict[str, Any]:
         return {"isolation": "none", "scratch": self._scratch}

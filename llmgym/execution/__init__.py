@@ -25,6 +25,7 @@ from .guest.codec import CodecError, Opaque, decode, encode
 from .limits import Limits
 from .opening import open_sandbox
 from .sandbox import Sandbox
+from .session import Session
 from .shared import shared_sandbox
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Request",
     "RpcTests",
     "Sandbox",
+    "Session",
     "StatementEnd",
     "Status",
     "StdioCase",

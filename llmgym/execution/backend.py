@@ -26,8 +26,11 @@ class Backend(ABC):
     """True: it does not hold hostile code, and must be asked for with `allow_unsafe=True`."""
 
     @abstractmethod
-    def start(self) -> Channel:
+    def start(self, *, home: str = "") -> Channel:
         """Start Python with `boot_arguments()` behind the walls and return the stream to it.
+
+        Args:
+            home: a folder, as `new_home` named it, in which the runs of one episode may keep files; none if empty.
 
         Raises:
             SandboxError: it cannot be had here; the message says how to get it.
@@ -36,6 +39,13 @@ class Backend(ABC):
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """What the guest program is told of its walls; `isolation` names the confinement of each run."""
+
+    @abstractmethod
+    def new_home(self, episode: int) -> str:
+        """Where inside the walls an episode, which has a worker of its own, keeps its files."""
+
+    def remove_home(self, home: str) -> None:  # noqa: B027  (most homes go with their worker)
+        """Delete the files of an ended episode."""
 
     def close(self) -> None:  # noqa: B027  (most backends have nothing to close)
         """Release what all workers share."""

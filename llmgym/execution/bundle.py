@@ -12,6 +12,7 @@ _ORDER = (
     "landlock",
     "confine",
     "program",
+    "cells",
     "objects",
     "tester",
     "supervisor",

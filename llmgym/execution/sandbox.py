@@ -14,6 +14,8 @@ from ..errors import ConfigError, SandboxError
 from .backend import Backend
 from .channel import WorkerLost
 from .contract import Outcome, Request
+from .limits import Limits
+from .session import Session
 from .worker import Worker
 
 _RUNS_PER_WORKER = 1000
@@ -45,6 +47,7 @@ class Sandbox:
         self._idle: list[Worker] = []
         self._changed = threading.Condition()
         self._num_starting = 0
+        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
         self._threads: ThreadPoolExecutor | None = None
         self._is_closed = False
         self._pid = os.getpid()
@@ -91,6 +94,17 @@ class Sandbox:
                     future.cancel()
                     call.cancel()
 
+    def session(self, *, limits: Limits | None = None) -> Session:
+        """A sandbox for one episode, with a worker and a working directory of its own. Close it, or close this.
+
+        Args:
+            limits: of each of its runs that names no others.
+
+        Raises:
+            SandboxError: it does not start.
+        """
+        return Session(self.backend, self._sessions, limits=limits)
+
     def close(self) -> None:
         """End all workers; runs under way raise `SandboxError`. Calling it twice is harmless."""
         with self._changed:
@@ -98,6 +112,8 @@ class Sandbox:
             workers, self._idle = list(self._workers), []
             self._changed.notify_all()
         if os.getpid() == self._pid:
+            for session in list(self._sessions):
+                session.close()
             for worker in workers:
                 worker.channel.kill()
         if self._threads is not None:

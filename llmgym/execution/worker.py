@@ -21,13 +21,13 @@ _GRACE_S = 3.0
 class Worker:
     """A started guest. Used by one thread at a time, except for `kill`."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, home: str = "") -> None:
         self.level = backend.level
         self.num_runs = 0
-        self.channel = backend.start()
+        self.channel = backend.start(home=home)
         deadline = time.monotonic() + _START_S
         program = guest_program()
-        settings = encode({"preload": list(PRELOAD), **backend.settings()})
+        settings = encode({"preload": list(PRELOAD), "home": home, **backend.settings()})
         try:
             self.channel.send(LENGTH.pack(len(program)) + program + LENGTH.pack(len(settings)) + settings, deadline)
             self.about = self._receive(deadline, 1 << 16)
@@ -37,8 +37,12 @@ class Worker:
             self.channel.dispose()
             raise SandboxError(f"A {self.level!r} sandbox did not start: {error}. {said}".rstrip()) from error
 
-    def run(self, request: Request) -> Outcome:
+    def run(self, request: Request, **extra: Any) -> Outcome:
         """Do one run.
+
+        Args:
+            request: what to run.
+            extra: what an episode adds: its number and home, and whether this is a cell.
 
         Raises:
             WorkerLost: this worker is of no more use, and nothing is known of the run.
@@ -46,6 +50,7 @@ class Worker:
         """
         self.num_runs += 1
         program, tester = request.to_guest()
+        program.update(extra)
         limits = request.limits
         program_data = encode(program, max_bytes=1 << 30)
         tester_data = b"" if tester is None else encode(tester, max_bytes=1 << 30)

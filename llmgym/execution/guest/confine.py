@@ -27,7 +27,8 @@ class Confinement:
 
     def prepare(self) -> None:
         """In the supervisor, before the child is made."""
-        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        if not os.path.isdir(self.directory):
+            os.makedirs(self.directory, mode=0o700)
 
     def enter(self) -> str:
         """In the child, before it runs anything of others. Returns its working directory."""
@@ -179,10 +180,12 @@ class UserConfinement(Confinement):
         self.is_root = os.getuid() == 0
         first, count = settings["users"]
         self.user, self.tester_user = (first + int.from_bytes(os.urandom(4), "big") % count for _ in range(2))
+        if self.home:
+            self.user = first + program["episode"] % count  # its files are there from run to run
 
     def prepare(self) -> None:
         super().prepare()
-        if self.is_root:
+        if self.is_root and os.stat(self.directory).st_uid == 0:
             os.chown(self.directory, self.user, self.user)
 
     def enter(self) -> str:

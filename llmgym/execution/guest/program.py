@@ -26,22 +26,38 @@ _MESSAGE_CHARS = 200
 
 def run_program(program: dict[str, Any]) -> None:
     """Run the program's source as `__main__`, to the end that Python itself would give it. Does not return."""
-    _open_standard_streams()
-    module = _module("__main__", "main.py", program["source"])
+    open_standard_streams()
+    module = _module("__main__", "main.py", program["source"], is_kept=not program.get("home"))
     sys.argv = ["main.py"]
     code = 0
     try:
         exec(compile(program["source"], "main.py", "exec"), module.__dict__)
     except SystemExit as error:
-        code = _exit_code(error)
+        code = exit_code_of(error)
     except BaseException as error:
-        _print_traceback(error)
+        print_traceback(error)
         code = 1
-    _finish(code)
+    finish(code)
 
 
-def run_command(program: dict[str, Any]) -> None:
-    """Become the command. Does not return."""
+def run_command(program: dict[str, Any], *, control: int) -> None:
+    """Run the command. Does not return.
+
+    Where this is the first process of a namespace, signals of its own do nothing to it: the command is then a child,
+    and a signal that ends it is told on `control`.
+    """
+    if os.getpid() == 1:
+        command = os.fork()
+        if command:
+            for descriptor in (0, 1, 2):
+                os.close(descriptor)
+            ended, status = 0, 0
+            while ended != command:
+                ended, status = os.wait()
+            if os.WIFSIGNALED(status):
+                os.write(control, b"%d" % os.WTERMSIG(status))
+            os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0)
+    os.close(control)
     for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(ignored_by_python, signal.SIG_DFL)
     try:
@@ -68,18 +84,18 @@ def run_calls(program: dict[str, Any]) -> None:
             else:
                 answer = ["value", value]
             _answer(answer, room)
-    _finish(0)
+    finish(0)
 
 
 def import_source(source: str, room: list[int]) -> types.ModuleType | None:
     """The source as the module `solution`, or None after its failure was told on the value descriptor."""
-    _open_standard_streams()
+    open_standard_streams()
     module = _module("solution", "solution.py", source)
     sys.argv = ["solution.py"]
     try:
         exec(compile(source, "solution.py", "exec"), module.__dict__)
     except BaseException as error:
-        _print_traceback(error)
+        print_traceback(error)
         _answer(["import error", builtin_name(error), message_of(error)], room)
         return None
     return module
@@ -111,12 +127,17 @@ def _answer(answer: list[Any], room: list[int]) -> None:
     write_frame(VALUES, data)
 
 
-def _module(name: str, file_name: str, source: str) -> types.ModuleType:
+def new_module(name: str) -> types.ModuleType:
     module = types.ModuleType(name)
-    module.__file__ = os.path.abspath(file_name)
     module.__dict__["__builtins__"] = builtins
     sys.modules[name] = module
-    if not os.path.exists(file_name):  # where programs read their own text, and tracebacks quote it
+    return module
+
+
+def _module(name: str, file_name: str, source: str, *, is_kept: bool = True) -> types.ModuleType:
+    module = new_module(name)
+    module.__file__ = os.path.abspath(file_name)
+    if is_kept and not os.path.exists(file_name):  # where programs read their own text, and tracebacks quote it
         try:
             with open(file_name, "w", encoding="utf-8", errors="surrogatepass") as file:
                 file.write(source)
@@ -126,7 +147,7 @@ def _module(name: str, file_name: str, source: str) -> types.ModuleType:
     return module
 
 
-def _open_standard_streams() -> None:
+def open_standard_streams() -> None:
     """Fresh text streams on the descriptors 0, 1 and 2, as at the start of any Python."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         raw = io.FileIO(number, mode, closefd=False)
@@ -137,7 +158,7 @@ def _open_standard_streams() -> None:
         setattr(sys, f"__{name}__", stream)
 
 
-def _print_traceback(error: BaseException) -> None:
+def print_traceback(error: BaseException) -> None:
     """As Python would: without the frame of this file, which is the outermost."""
     try:
         inner = error.__traceback__.tb_next if error.__traceback__ else None
@@ -146,7 +167,7 @@ def _print_traceback(error: BaseException) -> None:
         os.write(2, b"Traceback: not to be printed\n")
 
 
-def _exit_code(error: SystemExit) -> int:
+def exit_code_of(error: SystemExit) -> int:
     if error.code is None:
         return 0
     if isinstance(error.code, int):
@@ -158,7 +179,7 @@ def _exit_code(error: SystemExit) -> int:
     return 1
 
 
-def _finish(code: int) -> None:
+def finish(code: int) -> None:
     """What Python does at its end: wait for threads, run exit handlers, flush. Does not return."""
     for last in (getattr(threading, "_shutdown", None), getattr(atexit, "_run_exitfuncs", None)):
         try:

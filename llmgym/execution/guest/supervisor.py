@@ -14,7 +14,7 @@ import signal
 import time
 from typing import Any
 
-from . import kernel, objects, program, tester
+from . import cells, kernel, objects, program, tester
 from .codec import decode, encode
 from .confine import Confinement, confinement_of
 from .pipes import read_exactly, write_frame
@@ -53,6 +53,7 @@ class _Run:
         self.confinement: Confinement = confinement_of(settings, request)
         self.child = self.tester = 0
         self.sinks: dict[int, _Sink] = {}
+        self.control = -1
         self.stdin, self.stdin_rest = -1, memoryview(request["stdin"])
         self.memory_bytes = int(self.limits["memory_mib"]) << 20
         self.verdict = ""
@@ -100,7 +101,7 @@ class _Run:
         for descriptor in self.sinks:
             os.set_blocking(descriptor, False)
         message = os.read(control[0], 1000)
-        os.close(control[0])
+        self.control = control[0]
         if message != _READY:
             raise GuestFailure(message.decode("utf-8", "replace") or "the child ended before it was shut in")
         return time.monotonic()
@@ -188,6 +189,8 @@ class _Run:
             reply[sink.name] = [bytes(sink.head + sink.tail), sink.num_bytes, len(sink.head)]
         if end is not None and os.WIFSIGNALED(end):
             reply["signal"] = os.WTERMSIG(end)
+        elif end is not None and (number := os.read(self.control, 10)):
+            reply["signal"] = int(number)
         elif end is not None:
             reply["exit_code"] = os.WEXITSTATUS(end)
         elif not self.verdict:
@@ -248,11 +251,13 @@ def _child(confinement: Confinement, request: dict[str, Any], *, control: int) -
     except BaseException as error:
         os.write(control, f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:1000])
         os._exit(1)
-    os.close(control)
+    if request["argv"]:
+        os.closerange(3, 5)
+        program.run_command(request, control=control)
     is_plain = not request["calls"] and not request["is_served"]
     os.closerange(3 if is_plain else 4 if request["calls"] else 5, 6)
-    if request["argv"]:
-        program.run_command(request)
+    if request.get("is_cell"):
+        cells.run_cell(request)
     elif request["calls"]:
         program.run_calls(request)
     elif request["is_served"]:

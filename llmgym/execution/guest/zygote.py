@@ -6,17 +6,20 @@ import gc
 import importlib
 import os
 import sys
+import time
 import traceback
 from typing import Any
 
 from . import kernel
 from .codec import decode, encode
+from .confine import empty_folder
 from .pipes import HEADER, read_exactly, read_frame, write_frame
 from .supervisor import NOT_CLEAN, supervise
 
 
 def main() -> None:
     """Serve requests from descriptor 0 until it ends. The first frame holds the settings."""
+    owner = os.getppid()
     settings: dict[str, Any] = decode(read_frame(0, 1 << 20))
     sys.path[:] = [path for path in sys.path if path]
     os.umask(0o022)
@@ -25,6 +28,8 @@ def main() -> None:
     if settings.get("user") and os.getuid() == 0:
         if settings.get("mounts_proc"):
             kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+        if settings["home"]:
+            os.chown(settings["home"], settings["user"], settings["user"])
         os.setgroups([])
         os.setresgid(*[settings["user"]] * 3)
         os.setresuid(*[settings["user"]] * 3)
@@ -42,11 +47,30 @@ def main() -> None:
         try:
             program_size, tester_size = HEADER.unpack(read_exactly(0, HEADER.size))
         except EOFError:
+            break
+        if not _serve_one(settings, program_size, tester_size):
+            break
+    if settings.get("scratch"):
+        _remove_scratch_of_the_dead(settings["scratch"], settings["home"], owner)
+
+
+def _remove_scratch_of_the_dead(scratch: str, home: str, owner: int) -> None:
+    """Where the owner was killed nobody else does: it is empty now, or has other guests, the last of which does it."""
+    for _ in range(20):
+        if os.getppid() != owner:
+            try:
+                if home:
+                    empty_folder(home)
+                    os.rmdir(home)
+                os.rmdir(scratch)
+            except OSError:
+                pass
             return
-        _serve_one(settings, program_size, tester_size)
+        time.sleep(0.01)
 
 
-def _serve_one(settings: dict[str, Any], program_size: int, tester_size: int) -> None:
+def _serve_one(settings: dict[str, Any], program_size: int, tester_size: int) -> bool:
+    """Serve a request by a supervisor of its own. Returns whether this worker can serve another."""
     supervisor = os.fork()
     if supervisor == 0:
         code = 1
@@ -60,8 +84,9 @@ def _serve_one(settings: dict[str, Any], program_size: int, tester_size: int) ->
     _, status = os.waitpid(supervisor, 0)
     kernel.kill_children()
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == NOT_CLEAN:
-        os._exit(1)
+        return False
     if status != 0:
         # How much of the request was read is not known, so this worker can serve no other.
         write_frame(1, encode({"lost": f"the supervisor of a run ended with wait status {status}"}))
-        os._exit(1)
+        return False
+    return True
