@@ -35,9 +35,12 @@ def test_a_run_without_alarms_has_no_section_for_them(tmp_path: Path) -> None:
 
 def test_several_environments_have_a_row_each_before_and_after(tmp_path: Path) -> None:
     envs = (EnvConfig(id="llmgym/Copy-v0"), EnvConfig(id="llmgym/Calculator-v0", name="products"))
-    figures = {f"env/products/success{end}": value for end, value in (("", 0.5), ("_low", 0.25), ("_high", 0.75))}
-    rows = [{"phase": "evaluation", "step": step, "decoding": "sampled", "success": 0.5} for step in (0, 1)]
-    rows[1] |= figures
+    offsets = {"success": 0.0, "success_low": -0.25, "success_high": 0.25}
+    rows = [
+        {"phase": "evaluation", "step": step, "decoding": "sampled", "success": success}
+        | {f"env/products/{name}": success + offset for name, offset in offsets.items()}
+        for step, success in ((0, 0.25), (1, 0.5))
+    ]
     trained = [episode(metadata={"env": name}) for name in ("llmgym/Copy-v0", "products")]
     run = make_run(tmp_path / "run", after=trained, metrics=[step_row(1), *rows], envs=envs)
 
@@ -45,7 +48,7 @@ def test_several_environments_have_a_row_each_before_and_after(tmp_path: Path) -
 
     cells = [cell.replace("\N{NO-BREAK SPACE}", " ") for cell in page.inside("td")]
     place = cells.index("50.0 % [25.0, 75.0]")
-    assert cells[place - 1] == "?"
+    assert cells[place - 3 : place] == ["?", "?", "25.0 % [0.0, 50.0]"]
     assert "products" in page.inside("th")
     assert [embedded["env"] for embedded in page.data["episodes"]] == ["llmgym/Copy-v0", "products"]
     assert page.data["meanings"]["env/products/success"].startswith("Share of valid episodes")

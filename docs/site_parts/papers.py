@@ -22,6 +22,10 @@ class PaperIndex(MarkdownDirective):
     def markdown(self) -> str:
         rows = []
         for number, places in sorted(citations().items()):
+            if number not in PAPERS:
+                raise self.error(
+                    f"{places[0]} cites arXiv:{number}, which docs/papers.toml has not. Add it."
+                )
             paper = PAPERS[number]
             where = ", ".join(link(place, place.removeprefix("llmgym.")) for place in places)
             cited = f"{paper['authors']} {paper['year']}, *{paper['title']}*, arXiv:{number}"
