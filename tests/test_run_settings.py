@@ -256,3 +256,17 @@ def test_a_run_in_bfloat16_learns_samples_and_writes_in_bfloat16(tmp_path: Path)
     with safe_open(result.folder / "model" / "model.safetensors", "pt") as weights:
         assert {weights.get_tensor(name).dtype for name in weights.keys()} == {torch.bfloat16}  # noqa: SIM118
     assert json.loads((result.folder / "run.json").read_text())["device"] == "cpu"
+
+
+def test_python_names_several_environments_and_the_models_settings_too(tmp_path: Path) -> None:
+    settings = {name: value for name, value in SMALL.items() if name != "model"} | {"steps": 1}
+    model = {**SMALL["model"], "device": "cpu"}
+
+    result = llmgym.train(env=TWO, model=model, progress=Lines(), output=str(tmp_path / "run"), **settings)
+
+    assert {f"env/{name}/reward" for name in ("copy", REVERSE)} <= rows(result)[-1].keys()
+
+
+def test_python_names_kwargs_of_several_environments_one_by_one() -> None:
+    with pytest.raises(ConfigError, match="Put kwargs into each mapping"):
+        llmgym.train(env=[COPY, REVERSE], env_kwargs={"max_length": 2})

@@ -1,6 +1,6 @@
 """Training runs, from Python and from the command line."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ def run_file(name: str, overrides: list[str], *, progress: RunProgress | None = 
 
 def train(
     *,
-    env: str,
-    model: str | Path = "",
+    env: str | Sequence[str | Mapping[str, Any]],
+    model: str | Path | Mapping[str, Any] = "",
     agent: str | Mapping[str, Any] = "grpo",
     sampler: str = "torch",
     steps: int = 100,
@@ -45,12 +45,14 @@ def train(
     """Train a policy and write its report; the same run as `llmgym train` makes from a file.
 
     Args:
-        env: id of the environment.
-        model: folder or hub id of a causal language model; "" makes a tiny one from nothing.
+        env: id of the environment; or several, by id or as mappings of the fields of `EnvConfig`, e.g.
+            `{"id": "llmgym/Math-v0", "weight": 2, "kwargs": {"difficulty": 3}}`.
+        model: folder or hub id of a causal language model; "" makes a tiny one from nothing; or a mapping of the fields
+            of `ModelConfig`, e.g. `{"path": "my/model", "dtype": "bfloat16"}`.
         agent: name of a registered agent, or a mapping of its name and settings.
         sampler: name of a registered sampler.
         steps: batches to learn from.
-        env_kwargs: further keywords for `gym.make`.
+        env_kwargs: further keywords for `gym.make`, where there is one environment.
         progress: where the run shows how it goes.
         settings: further fields of `RunConfig`, tables as mappings, e.g. `learner={"learning_rate": 1e-5}`.
 
@@ -59,14 +61,22 @@ def train(
         OutputFolderError: the output folder is not empty; nothing was written.
     """
     values = {
-        "env": {"id": env, "kwargs": {} if env_kwargs is None else env_kwargs},
-        "model": {"path": str(model)},
+        **_environments(env, env_kwargs),
+        "model": model if isinstance(model, Mapping) else {"path": str(model)},
         "agent": {"name": agent} if isinstance(agent, str) else agent,
         "sampler": sampler,
         "steps": steps,
         **settings,
     }
     return _run(from_mapping(RunConfig, values), progress)
+
+
+def _environments(env: str | Sequence[str | Mapping[str, Any]], env_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    if isinstance(env, str):
+        return {"env": {"id": env, "kwargs": {} if env_kwargs is None else env_kwargs}}
+    if env_kwargs is not None:
+        raise ConfigError("env_kwargs belong to one environment, but several are given. Put kwargs into each mapping.")
+    return {"envs": [{"id": each} if isinstance(each, str) else each for each in env]}
 
 
 def _run(config: RunConfig, progress: RunProgress | None) -> RunResult:
