@@ -28,6 +28,8 @@ _RUNAWAY = re.compile(r"\d{200}|[eE^]\s?\{?\s?[+-]?\d{4}|\^[^+*/,=-]{0,40}\^|!")
 """Numbers that nobody can write out: not for any evaluator, at whatever time limit."""
 _SIDE_BY_SIDE = re.compile(r"(?<![\^_\d])\d+\s+\d")
 """Two numbers with a space between them, which math-verify would add up: 1 2 is not 3."""
+_LETTERED = re.compile(r"\(?(?P<letter>[A-J])[).:](?P<text>.{1,200})", re.DOTALL)
+_OTHER_LETTER = re.compile(r"\b[A-J]\b|\b(?:or|and|not)\b")
 _BOX = re.compile(r"\\f?box")
 _BARE_WORD = re.compile(r"(?<![\\A-Za-z])(?<!n\{)(?<!d\{)[A-Za-z]{4,}")
 """Not the name of a LaTeX command or of an environment after `\\begin{` or `\\end{`."""
@@ -85,7 +87,7 @@ def compare(answer: str, reference: str, *, timeout_s: float = 4.0) -> Verdict:
     expected = _read_reference(reference)
     try:
         given = read(answer)
-        if given.plain == expected.plain:
+        if given.plain == expected.plain or _chooses(given.plain, expected.plain):
             return Verdict(Outcome.CORRECT)
         if given.reading is not None and expected.reading is not None:
             is_equal = rules.equal(given.reading, expected.reading)
@@ -103,6 +105,12 @@ def compare(answer: str, reference: str, *, timeout_s: float = 4.0) -> Verdict:
     except Undecided:
         pass
     return _compare_by_math_verify(given, expected, timeout_s)
+
+
+def _chooses(answer: str, letter: str) -> bool:
+    """Whether an answer such as "(C) 42" is the option of that letter, with what it says."""
+    found = _LETTERED.fullmatch(answer) if len(letter) == 1 and "A" <= letter <= "J" else None
+    return found is not None and found["letter"] == letter and not _OTHER_LETTER.search(found["text"])
 
 
 @functools.lru_cache(maxsize=4096)

@@ -71,6 +71,9 @@ class ExpressionParser(Cursor, ABC):
             else:
                 parts = [Operation(sign, (_sum(parts), right))]
         self._depth -= 1
+        if self.peek().kind == "name" and self.peek().text == "choose":
+            self.take()
+            return Operation("binom", (_sum(parts), _value(self.sum())))
         return parts[0] if len(parts) == 1 else _sum(parts)
 
     def term(self) -> Reading:
@@ -211,7 +214,10 @@ class ExpressionParser(Cursor, ABC):
         return _fail("an argument is missing")
 
     def _mixed(self, whole: Number) -> Expression:
-        """`whole`, plus the proper fraction that stands directly behind it: 3 1/2 or 3\\frac{1}{2}."""
+        """A number with what stands directly behind it: a proper fraction, 3 1/2, or digits that repeat."""
+        if "." in self.tokens[self.position - 1].text and self.peek().text.startswith("overline "):
+            written = self.tokens[self.position - 1].text
+            return numerals.repeating(written, self.take().text.removeprefix("overline "))
         if whole.places is not None or (self.position >= 2 and self.tokens[self.position - 2].text in ("^", "/")):
             return whole
         texts = [self.peek(ahead).text for ahead in range(7)]

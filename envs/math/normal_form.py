@@ -45,7 +45,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\!\s{0,9}", ""),
         (r"(?<=\d)(?:\\[,;:]|\\thinspace(?![a-zA-Z]))\s{0,9}(?=\d{3})", GROUP_MARK),
         (r"(?<!\\)\\[,;:> ]|~|\\(?:q?quad|thinspace|enspace|medspace)(?![a-zA-Z])", " "),
-        (r"\\$", ""),
+        (r"\\{1,2}$", ""),
         (r"(?<=[\w)}])\s?\*\*\s?(?=[\w({+-]|\\[A-Za-z])", "^"),
     )
 )  # fmt: skip

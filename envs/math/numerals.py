@@ -32,6 +32,18 @@ def number(text: str) -> Number:
     return Number(value, len(part) - power, len(digits.lstrip("0")))
 
 
+def repeating(written: str, digits: str) -> Number:
+    """The fraction that the decimal `written` is, where `digits` behind it repeat without end.
+
+    Raises:
+        Unreadable: they are no digits.
+    """
+    if not digits.isdecimal() or len(digits) > 50:
+        raise Unreadable("a line over something other than digits")
+    places = len(written.partition(".")[2])
+    return Number(number(written).value + Fraction(int(digits), 10 ** len(digits) - 1) / 10**places)
+
+
 def _int(digits: str) -> int:
     if len(digits) <= _CHUNK or not hasattr(sys, "get_int_max_str_digits"):
         return int(digits or 0)

@@ -12,6 +12,7 @@ from . import exact, units
 from .expressions import CLOSING, MAX_DEPTH, ExpressionParser
 from .normal_form import fold, plain
 from .numerals import MAX_DIGITS
+from .real_sets import is_set
 from .tokens import Token, UnknownCommand, Unreadable, tokenize
 from .tree import (
     Brackets,
@@ -144,7 +145,7 @@ class AnswerParser(ExpressionParser):
             raise Unreadable("nothing is there")
         if len(items) == 1:
             return items[0]
-        if self._is_union and all(isinstance(item, Chain | Brackets | Union) for item in items):
+        if self._is_union and all(map(is_set, items)):
             return Union(tuple(items))
         return Items(tuple(items))
 
@@ -219,14 +220,19 @@ class AnswerParser(ExpressionParser):
         return Text(words)
 
     def _names_a_function(self) -> bool:
-        """f(x) or N_k(n, m) with a relation behind it: a name, not a product."""
-        tokens, index = self.tokens, self.position
-        if self.peek().kind not in ("letter", "name") or self.peek(1).text != "(":
+        """f(x), f'(x), f^{-1}(x) or N(n, m) with a relation behind it: a name, not a product."""
+        tokens, index = self.tokens, self.position + 1
+        if [token.text for token in tokens[index : index + 5]] == ["^", "{", "-", "1", "}"]:
+            index += 5
+        while index < len(tokens) and tokens[index].text == "'":
+            index += 1
+        if self.peek().kind not in ("letter", "name") or index >= len(tokens) or tokens[index].text != "(":
             return False
-        index += 2
+        index += 1
+        first = index
         while index < len(tokens) and (tokens[index].kind in ("letter", "number") or tokens[index].text == ","):
             index += 1
-        return index > self.position + 2 and [token.text for token in tokens[index : index + 2]] in (
+        return index > first and [token.text for token in tokens[index : index + 2]] in (
             [")", "="], [")", "<"], [")", "≤"], [")", ">"], [")", "≥"],
         )  # fmt: skip
 
@@ -277,6 +283,8 @@ class AnswerParser(ExpressionParser):
 
     def bracketed(self, opening: str) -> Reading:
         """What stands in brackets that were just opened: an expression in parentheses, or items."""
+        if opening == "\\{" and self._is_set_builder():
+            return self._condition()
         outer_unit, outer_bars = self.unit, self._num_bars
         self._num_bars = 0
         items = self.items()
@@ -290,6 +298,19 @@ class AnswerParser(ExpressionParser):
         if opening == "⟨":
             return Brackets("(", tuple(items), ")")
         return Brackets(opening, tuple(items), closing)
+
+    def _is_set_builder(self) -> bool:
+        """x | or x ∈ ℝ :, in braces that were just opened."""
+        bar = 3 if self.peek(1).text == "∈" and self.peek(2).text == "ℝ" else 1
+        return self.peek().kind == "letter" and self.peek(bar).text in ("|", ":")
+
+    def _condition(self) -> Reading:
+        """The condition of {x : condition}, which says all that the set says."""
+        while not self.accept("|", ":"):
+            self.take()
+        condition = self._item()
+        self.expect("\\}")
+        return condition
 
     # --- ratios, times, matrices
 

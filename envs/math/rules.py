@@ -56,7 +56,10 @@ def equal(answer: Reading, reference: Reading) -> bool:
     have_names = given_name is not None and expected_name is not None
     if have_names and key(given_name) != key(expected_name):  # type: ignore[arg-type]
         return _equal_relations(answer, reference)
-    return equal(given, expected) or _equal_relations(answer, reference)
+    if equal(given, expected):
+        return True
+    # An equation may be rearranged, but the value of a variable must be stated: 2x + 4 = 16 does not say x = 6.
+    return not _is_constant(expected) and _equal_relations(answer, reference)
 
 
 def _equal_unnamed(answer: Reading, reference: Reading) -> bool:
@@ -93,8 +96,16 @@ def _equal_unnamed(answer: Reading, reference: Reading) -> bool:
     if is_expression(answer) and is_expression(reference):
         if any(len(values.expanded(side)) > 1 for side in (answer, reference)):  # type: ignore[arg-type]
             return False
-        return values.equal(answer, reference)  # type: ignore[arg-type]
+        return values.equal(_without_letter_unit(answer, reference), reference)  # type: ignore[arg-type]
     return False
+
+
+def _without_letter_unit(answer: Expression, reference: Expression) -> Expression:
+    """5 of "5 m", where the reference is a constant, so that m is no variable of the problem."""
+    match answer:
+        case Operation(name="*", args=(value, Symbol(name="m" | "s" | "g" | "h" | "L"))) if _is_constant(reference):
+            return value
+    return answer
 
 
 # --- names

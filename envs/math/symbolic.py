@@ -24,8 +24,21 @@ def equal(reference: str, answer: str) -> bool:
         return _numbers_agree(expected, given)
     if not math_verify.verify(expected, given, float_rounding=10, timeout_seconds=None, raise_on_error=False):
         return False
-    if isinstance(expected, sympy.Expr) and isinstance(given, sympy.Expr):
-        return bool(expected.free_symbols == given.free_symbols) or not (expected - given).simplify()
+    return _agree_at_points(expected, given)
+
+
+def _agree_at_points(expected: Any, given: Any) -> bool:
+    """Whether the two have as many values, and no value of one is contradicted by the other's at fixed points."""
+    if not (isinstance(expected, sympy.Expr) and isinstance(given, sympy.Expr)):
+        return type(expected) is type(given) and len(expected.args) == len(given.args)
+    if expected.free_symbols != given.free_symbols:
+        return not (expected - given).simplify()
+    symbols = sorted(expected.free_symbols, key=str)
+    for number in (3, 5, 7):
+        point = {symbol: sympy.Rational(number + index, 11) for index, symbol in enumerate(symbols)}
+        difference = sympy.N((expected - given).subs(point), 30)
+        if difference.is_number and difference.is_Float and abs(difference) > sympy.Float(10) ** -12:
+            return False
     return True
 
 

@@ -98,9 +98,11 @@ def tokenize(folded: str) -> list[Token]:
 
 
 def _is_words(text: str) -> bool:
-    """Words alone: "tea" is no product of letters, but "ab" and "sin x" are mathematics."""
+    """Words alone: "tea" and "AB" are no products of letters, but "ab" and "sin x" are mathematics."""
     if not _WORDS_ALONE.fullmatch(text):
         return False
+    if len(text) > 1 and text.isupper() and text.isalpha():
+        return True
     runs = re.findall(r"[A-Za-z]+", text)
     return max(map(len, runs)) >= 3 and not any(run in FUNCTIONS or run in _ALIASES or run in _GREEK for run in runs)
 
@@ -205,7 +207,7 @@ class _Scanner:
         if function:
             self._add("name", function)
         for letter in run[len(function) :]:
-            self._add("letter", letter)
+            self._add("letter", letter, in_text=is_prose)
         return None
 
     def _is_environment(self) -> bool:
