@@ -69,7 +69,7 @@ class CodeEnv(MessageEnv):
         dataset_config: str | None = None,
         difficulty: int | Sequence[int] | None = None,
         num_visible: int = 3,
-        num_hidden: int = 17,
+        num_hidden: int = 37,
         attempts: int = 1,
         reward: str = "all",
         code_format: CodeFormat = "last_block",

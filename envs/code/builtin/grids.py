@@ -12,7 +12,7 @@ _LAND = integer(0, 1)
 
 @PROBLEMS.add(1, args(grid(_DIGITS, 1, 4)))
 def column_sums(rows: list[list[int]]) -> list[int]:
-    """Return the sum of each column, from left to right."""
+    """Return the sum of each column of the grid, from left to right."""
     return [sum(column) for column in zip(*rows)]
 
 
@@ -32,7 +32,8 @@ def rotate_clockwise(rows: list[list[int]]) -> list[list[int]]:
 
 @PROBLEMS.add(3, args(grid(_DIGITS, 1, 4)))
 def spiral(rows: list[list[int]]) -> list[int]:
-    """Return all values along the spiral that begins in the upper left corner, goes right, then down, and inwards."""
+    """Return all values along the spiral that begins in the upper left corner, goes right, then down, then left, then
+    up, and on so inwards."""
     order: list[int] = []
     left = [list(row) for row in rows]
     while left:
@@ -84,8 +85,12 @@ def count_islands(cells: list[list[int]]) -> int:
 
 
 def _maze(rng: Random) -> tuple[list[str]]:
-    height, width = rng.randint(2, 5), rng.randint(2, 5)
+    height, width = rng.randint(2, 6), rng.randint(2, 5)
     rows = [[("#" if rng.random() < 0.3 else ".") for _ in range(width)] for _ in range(height)]
+    if rng.random() < 0.7:  # walls across, with a gap each: the way leads back and forth
+        for index in range(height):
+            rows[index] = ["#" if index % 2 else "."] * width
+            rows[index][rng.randrange(width)] = "."
     rows[0][0] = rows[-1][-1] = "."
     return (["".join(row) for row in rows],)
 
@@ -110,7 +115,8 @@ def shortest_way(maze: list[str]) -> int:
 
 @PROBLEMS.add(4, args(grid(_DIGITS, 1, 4)))
 def cheapest_descent(costs: list[list[int]]) -> int:
-    """Begin anywhere in the first row and go down row by row, each time to the column below or to one beside that.
+    """Begin anywhere in the first row and go down row by row, each time to the place below or to one of the two
+    beside that.
     Return the least sum of the values on such a way to the last row."""
     best = costs[0]
     for row in costs[1:]:

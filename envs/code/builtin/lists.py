@@ -25,8 +25,8 @@ def without_repeats(values: list[int]) -> list[int]:
 
 @PROBLEMS.add(1, args(integers(0, 9, 0, 5), integers(10, 19, 0, 5)))
 def interleave(first: list[int], second: list[int]) -> list[int]:
-    """Return the items of both lists in turns, beginning with `first`; when one is used up, the rest of the other
-    follows."""
+    """Return the items of both lists in turns, one each, beginning with `first`; when one is used up, the rest of the
+    other follows."""
     result = []
     for index in range(max(len(first), len(second))):
         result += first[index : index + 1] + second[index : index + 1]
@@ -35,14 +35,15 @@ def interleave(first: list[int], second: list[int]) -> list[int]:
 
 @PROBLEMS.add(2, args(integers(0, 9, 0, 7), integer(-9, 9)))
 def rotate(values: list[int], steps: int) -> list[int]:
-    """Move each item `steps` places to the right, around the end; negative steps move to the left."""
+    """Return the list with each item moved `steps` places to the right, around the end; negative steps move to the
+    left."""
     if not values:
         return []
     cut = -steps % len(values)
     return values[cut:] + values[:cut]
 
 
-@PROBLEMS.add(2, args(integers(-5, 5, 0, 6)))
+@PROBLEMS.add(2, args(integers(-4, 4, 0, 6)))
 def second_largest(values: list[int]) -> int:
     """Return the second largest of the different values of the list, or -100 where there are fewer than two."""
     different = sorted(set(values))
@@ -51,13 +52,15 @@ def second_largest(values: list[int]) -> int:
 
 @PROBLEMS.add(2, args(integers(-9, 9, 0, 9), integer(1, 4)))
 def window_sums(values: list[int], size: int) -> list[int]:
-    """Return the sums of all runs of `size` neighbouring items, from left to right; none where the list is shorter."""
+    """Return the sums of all runs of `size` neighbouring items, from left to right; none where the list is shorter.
+    `size` is at least 1."""
     return [sum(values[start : start + size]) for start in range(len(values) - size + 1)]
 
 
 @PROBLEMS.add(2, args(integers(0, 9, 0, 9), integer(1, 4)))
 def chunks(values: list[int], size: int) -> list[list[int]]:
-    """Cut the list into lists of `size` items; the last one holds what is left."""
+    """Cut the list into lists of `size` items, which is at least 1; the last one holds what is left and may be shorter.
+    An empty list gives no lists."""
     return [values[start : start + size] for start in range(0, len(values), size)]
 
 
@@ -68,7 +71,7 @@ def _two_sorted(rng: Random) -> tuple[list[int], list[int]]:
 
 @PROBLEMS.add(3, _two_sorted)
 def merge_sorted(first: list[int], second: list[int]) -> list[int]:
-    """Merge two ascending lists into one ascending list; items that are in both are there twice."""
+    """Merge two ascending lists into one ascending list, which has all items of both."""
     merged, i, j = [], 0, 0
     while i < len(first) or j < len(second):
         if j == len(second) or (i < len(first) and first[i] <= second[j]):
@@ -80,7 +83,11 @@ def merge_sorted(first: list[int], second: list[int]) -> list[int]:
     return merged
 
 
-@PROBLEMS.add(3, args(integers(-9, 9, 1, 9)))
+def _sums(rng: Random) -> tuple[list[int]]:
+    return (integers(-9, rng.choice((-1, 9, 9)), 1, 9)(rng),)
+
+
+@PROBLEMS.add(3, _sums)
 def largest_run_sum(values: list[int]) -> int:
     """Return the largest sum of one or more neighbouring items; the list is not empty."""
     best = ending_here = values[0]
@@ -91,8 +98,8 @@ def largest_run_sum(values: list[int]) -> int:
 
 
 def _with_sum(rng: Random) -> tuple[list[int], int]:
-    values = rng.sample(range(1, 30), rng.randint(2, 7))
-    return values, rng.choice((sum(rng.sample(values, 2)), rng.randint(2, 60)))
+    values = rng.sample(range(1, 14), rng.randint(2, 9))
+    return values, rng.choice((rng.randint(12, 16), sum(rng.sample(values, 2)), rng.randint(2, 40)))
 
 
 @PROBLEMS.add(3, _with_sum)
@@ -133,7 +140,7 @@ def longest_increasing(values: list[int]) -> int:
 @PROBLEMS.add(4, args(integers(0, 7, 0, 9)))
 def trapped_water(heights: list[int]) -> int:
     """`heights` are the heights of columns that stand side by side, each 1 wide. Return how much rain stays between
-    them."""
+    them, in units of width times height; at both ends it runs off. No height is negative."""
     water, left, right = 0, 0, len(heights) - 1
     left_wall = right_wall = 0
     while left < right:
@@ -149,7 +156,7 @@ def trapped_water(heights: list[int]) -> int:
 
 @PROBLEMS.add(5, args(integers(0, 9, 0, 9)))
 def count_inversions(values: list[int]) -> int:
-    """Return the number of pairs of items of which the earlier one is the greater."""
+    """Return the number of pairs of items, neighbours or not, of which the earlier one is greater than the later."""
 
     def count(part: list[int]) -> tuple[list[int], int]:
         if len(part) < 2:

@@ -6,6 +6,8 @@ from ..problem import ProblemList, args, integer, integers
 
 PROBLEMS = ProblemList()
 
+_PRIMES = [number for number in range(2, 1000) if all(number % divisor for divisor in range(2, int(number**0.5) + 1))]
+
 
 @PROBLEMS.add(1, args(integer(-9999, 9999)))
 def digit_sum(number: int) -> int:
@@ -15,20 +17,21 @@ def digit_sum(number: int) -> int:
 
 @PROBLEMS.add(1, args(integer(0, 120), integer(1, 12), integer(1, 12)))
 def sum_of_multiples(limit: int, a: int, b: int) -> int:
-    """Return the sum of all whole numbers from 0 up to but without `limit` that are multiples of `a` or of `b`."""
+    """Return the sum of all whole numbers from 0 up to but without `limit` that are multiples of `a` or of `b`, each
+    counted once. None of the three is negative, and `a` and `b` are not 0."""
     return sum(number for number in range(limit) if number % a == 0 or number % b == 0)
 
 
-@PROBLEMS.add(1, lambda rng: (rng.choice((1, 4, 4, 100, 400)) * rng.randint(1, 25),))
+@PROBLEMS.add(1, lambda rng: (rng.choice((1, 4, 4, 100, 400)) * rng.randint(1, 40),))
 def is_leap_year(year: int) -> bool:
-    """Return whether `year` is a leap year: a multiple of 4, but of 100 only where it is one of 400."""
+    """Return whether `year` is a leap year: a multiple of 4, but of 100 only where it is a multiple of 400 too."""
     return year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
 
 
-@PROBLEMS.add(1, args(integer(2, 300)))
+@PROBLEMS.add(1, args(integer(1, 300)))
 def collatz_steps(number: int) -> int:
-    """Halve an even number; of an odd one take three times itself plus 1. Return how many such steps lead from `number`
-    (at least 1) to 1."""
+    """A step halves an even number, and makes of an odd one three times itself plus 1. Return how many steps lead from
+    `number`, which is at least 1, to the first 1; from 1 itself there are none."""
     steps = 0
     while number != 1:
         number = number // 2 if number % 2 == 0 else 3 * number + 1
@@ -36,9 +39,14 @@ def collatz_steps(number: int) -> int:
     return steps
 
 
-@PROBLEMS.add(2, lambda rng: (rng.choice((rng.randint(0, 60), 2, 4, 25, 49, 97, 121, 151, 169, 211, 223, 289)),))
+def _maybe_prime(rng: Random) -> tuple[int]:
+    small = rng.choice(_PRIMES[:12])
+    return (rng.choice((rng.randint(0, 3), rng.randint(4, 2000), small**2, small * 41, *rng.choices(_PRIMES, k=3))),)
+
+
+@PROBLEMS.add(2, _maybe_prime)
 def is_prime(number: int) -> bool:
-    """Return whether `number` is prime."""
+    """Return whether `number`, which is not negative, is prime; 0 and 1 are not."""
     return number > 1 and all(number % divisor for divisor in range(2, int(number**0.5) + 1))
 
 
@@ -101,7 +109,8 @@ def _roman(rng: Random) -> tuple[str]:
 
 @PROBLEMS.add(3, _roman)
 def from_roman(numeral: str) -> int:
-    """Return the value of a Roman numeral in capitals. A symbol before a greater one is subtracted: "XIV" is 14."""
+    """Return the value of a Roman numeral from 1 to 3999, in capitals and in its usual form. A symbol before a greater
+    one is subtracted: "XIV" is 14."""
     values = [{"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}[symbol] for symbol in numeral]
     return sum(-value if value < following else value for value, following in zip(values, [*values[1:], 0]))
 
@@ -109,7 +118,7 @@ def from_roman(numeral: str) -> int:
 @PROBLEMS.add(4, args(integer(1, 60), integer(2, 60)))
 def modular_inverse(number: int, modulus: int) -> int:
     """Return the least x from 1 on for which `number` * x leaves 1 when divided by `modulus`, or -1 where there is
-    none."""
+    none. `number` is at least 1, `modulus` at least 2."""
     previous, current = number % modulus, modulus
     x, next_x = 1, 0
     while current:
@@ -132,10 +141,16 @@ def integer_square_root(number: int) -> int:
     return low
 
 
-@PROBLEMS.add(3, args(integers(0, 9, 1, 7)))
+def _digits(rng: Random) -> tuple[list[int]]:
+    digits = [0] * rng.choice((0, 0, 1, 2)) + integers(0, 9, 0, 4)(rng) + [9] * rng.choice((0, 0, 1, 3))
+    return (digits or [9],)
+
+
+@PROBLEMS.add(3, _digits)
 def increment_digits(digits: list[int]) -> list[int]:
-    """`digits` are the decimal digits of a number, the first one being the most significant. Return those of the number
-    plus 1, with as many leading zeros as the digits have, and one digit more where it is needed."""
+    """`digits`, one or more, are the decimal digits of a number, the first one being the most significant. Return the
+    number plus 1 written in as many digits, or in one more where it does not fit: [0, 0, 9] gives [0, 1, 0], and
+    [9, 9] gives [1, 0, 0]."""
     result = list(digits)
     for index in reversed(range(len(result))):
         if result[index] < 9:

@@ -25,7 +25,8 @@ def _duration(rng: Random) -> tuple[str]:
 
 @PROBLEMS.add(2, _duration)
 def seconds(duration: str) -> int:
-    """Return the seconds of a duration such as "2h5m30s"; any of its parts may be missing."""
+    """Return the seconds of a duration of hours, minutes and seconds such as "2h5m30s", in which parts may be missing,
+    as in "90m"."""
     total, number = 0, ""
     for character in duration:
         if character.isdigit():
@@ -38,15 +39,19 @@ def seconds(duration: str) -> int:
 
 def _brackets(rng: Random) -> tuple[str]:
     text = ""
-    for _ in range(rng.randint(0, 3)):
+    for _ in range(rng.randint(0, 4)):
         cut = rng.randint(0, len(text))
         text = text[:cut] + rng.choice(("()", "[]")) + text[cut:]
-    return (text if rng.random() < 0.5 else "".join(rng.sample(text, len(text))),)
+    if text and rng.random() < 0.5:  # two brackets change places
+        i, j = sorted(rng.choices(range(len(text)), k=2))
+        text = text[:i] + text[j] + text[i + 1 : j] + text[i : i + (i < j)] + text[j + 1 :]
+    return (text if rng.random() < 0.9 else text[1:],)
 
 
 @PROBLEMS.add(2, _brackets)
 def is_balanced(text: str) -> bool:
-    """Return whether every bracket of `text`, round or square, is closed by one of its kind, in the right order."""
+    """`text` holds nothing but round and square brackets. Return whether each one that opens is closed by one of its
+    kind, in the right order, and none is left over; so it is in an empty text."""
     open_ones: list[str] = []
     for bracket in text:
         if bracket in "([":
@@ -66,7 +71,8 @@ def _ranges(rng: Random) -> tuple[str]:
 
 @PROBLEMS.add(2, _ranges)
 def expand_ranges(text: str) -> list[int]:
-    """Expand a text such as "1-3,7" into the list of the numbers, here [1, 2, 3, 7], in the order of the text."""
+    """Expand a text such as "1-3,7" into the list of the numbers, here [1, 2, 3, 7], in the order of the text, each as
+    often as it is named. Numbers are positive, and no range goes downwards."""
     numbers: list[int] = []
     for part in text.split(","):
         low, _, high = part.partition("-")
@@ -78,7 +84,9 @@ def _versions(rng: Random) -> tuple[str, str]:
     def version() -> str:
         return ".".join(str(rng.choice((0, 1, 2, 10))) for _ in range(rng.randint(1, 3)))
 
-    return version(), version()
+    first = version()
+    second = rng.choice((version(), first + ".0" * rng.randint(1, 2), f"{first}.{version()}"))
+    return (first, second) if rng.random() < 0.5 else (second, first)
 
 
 @PROBLEMS.add(2, _versions)
@@ -92,13 +100,14 @@ def compare_versions(first: str, second: str) -> int:
 
 
 def _path(rng: Random) -> tuple[str]:
-    return ("/" + "/".join(rng.choice(("a", "b", "cd", ".", "..", "")) for _ in range(rng.randint(0, 6))),)
+    return ("/" + "/".join(rng.choice(("a", "b", "cd", ".", "..", "...", "")) for _ in range(rng.randint(0, 6))),)
 
 
 @PROBLEMS.add(3, _path)
 def simplify_path(path: str) -> str:
-    """Simplify an absolute path: "." and empty names are nothing, ".." goes up one folder and, at the root, nowhere.
-    The result begins with "/" and ends without one, unless it is the root itself."""
+    """Simplify an absolute path: "." and empty names are nothing, ".." goes up one folder and, at the root, nowhere;
+    all else, "..." too, is the name of a folder. The result begins with "/" and ends without one, unless it is the root
+    itself."""
     folders: list[str] = []
     for name in path.split("/"):
         if name == "..":
@@ -118,8 +127,9 @@ def _row(rng: Random) -> tuple[str]:
 
 @PROBLEMS.add(4, _row)
 def split_row(row: str) -> list[str]:
-    """Split a row of a CSV file at its commas. A field may stand in double quotes; then commas in it are plain, and two
-    double quotes in it mean one. Return the fields without their quotes."""
+    """Split a row of a CSV file at its commas. A field may stand in double quotes as a whole; then commas in it are
+    plain, and two double quotes in it mean one. Return the fields without their quotes, an empty one as ""; an empty
+    row is one empty field."""
     fields, field, is_quoted, index = [], "", False, 0
     while index < len(row):
         character = row[index]
@@ -148,8 +158,8 @@ def _reverse_polish(rng: Random) -> tuple[str]:
 
 @PROBLEMS.add(3, _reverse_polish)
 def reverse_polish(expression: str) -> int:
-    """Return the value of an expression in reverse Polish notation with + - and *, its parts separated by spaces:
-    "3 4 + 2 *" is 14."""
+    """Return the value of an expression in reverse Polish notation with + - and * of two values each, its parts
+    separated by spaces: "3 4 + 2 *" is 14 and "5 3 -" is 2."""
     stack: list[int] = []
     for part in expression.split():
         if part in ("+", "-", "*"):
@@ -212,15 +222,16 @@ def calculate(expression: str) -> int:
 
 
 def _templates(rng: Random) -> tuple[str, dict[str, str]]:
-    values = {name: letters("xyz{}", 0, 3)(rng) for name in rng.sample("abc", rng.randint(0, 3))}
-    parts = (rng.choice(("{a}", "{b}", "{c}", "-", "q ")) for _ in range(rng.randint(0, 6)))
+    texts = ("{a}", "{b}", "{c}", "{", "x}", "yz", "")
+    values = {name: rng.choice(texts) for name in rng.sample("abc", rng.choice((0, 2, 3, 3)))}
+    parts = (rng.choice(("{a}", "{b}", "{c}", "- ")) for _ in range(rng.randint(0, 6)))
     return "".join(parts), values
 
 
 @PROBLEMS.add(3, _templates)
 def fill_template(template: str, values: dict[str, str]) -> str:
-    """Replace each "{name}" of the template by the value of that name; a name without a value stays as it stands.
-    Braces in values mean nothing."""
+    """Replace each "{name}" of the template by the value of that name; one without a value stays as it stands, braces
+    included. What was put in is not replaced again, whatever braces it has."""
     filled, index = "", 0
     while index < len(template):
         end = template.find("}", index)

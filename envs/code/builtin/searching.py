@@ -7,7 +7,7 @@ from ..problem import ProblemList, args, integer, integers, letters
 PROBLEMS = ProblemList()
 
 
-@PROBLEMS.add(1, args(integer(0, 25)))
+@PROBLEMS.add(1, args(integer(0, 80)))
 def fibonacci(index: int) -> int:
     """Return the Fibonacci number of `index`: the first two are 0 and 1, and each later one is the sum of the two
     before it. The first one has index 0."""
@@ -17,9 +17,10 @@ def fibonacci(index: int) -> int:
     return a
 
 
-@PROBLEMS.add(2, args(integer(0, 8)))
+@PROBLEMS.add(2, args(integer(0, 30)))
 def pascal_row(index: int) -> list[int]:
-    """Return a row of Pascal's triangle, in which each number is the sum of the two above it; row 0 is [1]."""
+    """Return a row of Pascal's triangle, in which each number is the sum of the two above it; row 0 is [1] and row 2
+    is [1, 2, 1]."""
     row = [1]
     for _ in range(index):
         row = [1, *(a + b for a, b in zip(row, row[1:])), 1]
@@ -33,7 +34,7 @@ def _coins(rng: Random) -> tuple[list[int], int]:
 @PROBLEMS.add(3, _coins)
 def fewest_coins(coins: list[int], amount: int) -> int:
     """Return the least number of coins that make `amount`, each kind of `coins` being there without end, or -1 where
-    none do. No coin is needed for 0."""
+    none do. No coin is needed for 0. The kinds are different and positive."""
     fewest = [0] + [-1] * amount
     for total in range(1, amount + 1):
         before = [fewest[total - coin] for coin in coins if coin <= total and fewest[total - coin] >= 0]
@@ -45,7 +46,7 @@ def fewest_coins(coins: list[int], amount: int) -> int:
 @PROBLEMS.add(3, _coins)
 def ways_to_pay(coins: list[int], amount: int) -> int:
     """Return in how many ways `amount` can be paid with coins of the kinds `coins`, each being there without end; the
-    order of the coins does not matter. There is one way to pay 0."""
+    order of the coins does not matter. There is one way to pay 0. The kinds are different and positive."""
     ways = [1] + [0] * amount
     for coin in coins:
         for total in range(coin, amount + 1):
@@ -79,7 +80,8 @@ def edit_distance(first: str, second: str) -> int:
 
 @PROBLEMS.add(4, args(letters("abc", 0, 7), letters("abc", 0, 7)))
 def longest_common_subsequence(first: str, second: str) -> int:
-    """Return the length of the longest text that can be made from each of both by leaving characters out."""
+    """Return the length of the longest text that can be made from `first`, and from `second` too, by leaving characters
+    out."""
     row = [0] * (len(second) + 1)
     for a in first:
         previous, row = row, [0]
@@ -104,18 +106,24 @@ def best_load(weights: list[int], values: list[int], limit: int) -> int:
     return best[limit]
 
 
-@PROBLEMS.add(5, args(integer(1, 7)))
-def count_queens(size: int) -> int:
-    """Return in how many ways `size` queens can stand on a board of `size` x `size` squares so that no two share a row,
-    a column or a diagonal; turned and mirrored boards count."""
+def _square(rng: Random) -> tuple[int, int, int]:
+    size = rng.randint(4, 8)
+    return size, rng.randrange(size), rng.randrange(size)
 
-    def place(row: int, columns: set[int], falling: set[int], rising: set[int]) -> int:
-        if row == size:
+
+@PROBLEMS.add(5, _square)
+def count_queens(size: int, row: int, column: int) -> int:
+    """Return in how many ways `size` queens can stand on a board of `size` x `size` squares so that no two share a row,
+    a column or a diagonal, and one stands in the given row and column, both counted from 0. Turned and mirrored boards
+    count."""
+
+    def place(i: int, columns: set[int], falling: set[int], rising: set[int]) -> int:
+        if i == size:
             return 1
         return sum(
-            place(row + 1, columns | {column}, falling | {row - column}, rising | {row + column})
-            for column in range(size)
-            if column not in columns and row - column not in falling and row + column not in rising
+            place(i + 1, columns | {j}, falling | {i - j}, rising | {i + j})
+            for j in ([column] if i == row else range(size))
+            if j not in columns and i - j not in falling and i + j not in rising
         )
 
     return place(0, set(), set(), set())
@@ -141,8 +149,8 @@ def next_permutation(text: str) -> str:
 
 @PROBLEMS.add(5, args(integers(1, 9, 1, 7), integer(1, 3)))
 def fairest_split(jobs: list[int], workers: int) -> int:
-    """The jobs are cut into at most `workers` runs of neighbours, one for each worker. Return the least possible sum of
-    the greatest run."""
+    """The list of jobs, which is not empty, is cut into at most `workers` runs of neighbours, whose sums are the loads
+    of the workers. Return what the greatest load is where the cuts make it least."""
 
     def fits(limit: int) -> bool:
         used, load = 1, 0

@@ -7,7 +7,7 @@ from ..problem import ProblemList, args, integer, letters, sentence, words
 PROBLEMS = ProblemList()
 
 
-@PROBLEMS.add(1, args(sentence(0, 5)))
+@PROBLEMS.add(1, args(sentence(0, 5, alphabet="aeiouyAEIOUYbcBC")))
 def count_vowels(text: str) -> int:
     """Return how many characters of `text` are vowels: a, e, i, o or u, in lower or upper case."""
     return sum(character in "aeiouAEIOU" for character in text)
@@ -15,24 +15,35 @@ def count_vowels(text: str) -> int:
 
 @PROBLEMS.add(1, args(sentence(1, 5)))
 def initials(name: str) -> str:
-    """Return the first letter of each word of `name` in upper case, each followed by a dot: "ada king" gives "A.K."."""
+    """Return the first letter of each word of `name` in upper case, each followed by a dot: "ada king" gives "A.K.".
+    Words are separated by single spaces."""
     return "".join(f"{word[0].upper()}." for word in name.split())
 
 
-@PROBLEMS.add(1, args(letters("abAB ,", 0, 9)))
+def _nearly_mirrored(rng: Random) -> tuple[str]:
+    half = letters("ab", 0, 4)(rng)
+    text = half + letters("ab", 0, 1)(rng) + half[::-1]
+    mixed = "".join(rng.choice((letter, letter.upper())) + letters(" ,1", 0, 1)(rng) for letter in text)
+    return (mixed + rng.choice(("", "", "a", "b")),)
+
+
+@PROBLEMS.add(1, _nearly_mirrored)
 def is_palindrome(text: str) -> bool:
-    """Return whether the letters of `text` read the same in both directions; case and all else are ignored."""
+    """Return whether the letters of `text` read the same in both directions. Case is ignored, and so are digits, spaces
+    and all else that is no letter; a text without letters does."""
     kept = [character.lower() for character in text if character.isalpha()]
     return kept == kept[::-1]
 
 
 @PROBLEMS.add(1, args(words(1, 6)))
 def longest_word(words: list[str]) -> str:
-    """Return the longest of `words`; of several equally long ones, the first."""
+    """Return the longest of `words`; of several equally long ones, the first. There is at least one word."""
     return max(words, key=len)
 
 
-@PROBLEMS.add(2, args(letters("aab", 0, 12)))
+@PROBLEMS.add(
+    2, lambda rng: ("".join(rng.choice("abc") * rng.choice((1, 1, 2, 3, 11)) for _ in range(rng.randint(0, 5))),)
+)
 def run_length_encode(text: str) -> str:
     """Replace each run of equal characters by the character and the length of the run: "aaab" gives "a3b1"."""
     code = ""
@@ -63,10 +74,10 @@ def run_length_decode(code: str) -> str:
     return text
 
 
-@PROBLEMS.add(2, args(sentence(1, 4), integer(-30, 30)))
+@PROBLEMS.add(2, args(sentence(1, 4, alphabet="abyzABYZ,1"), integer(-30, 30)))
 def caesar(text: str, shift: int) -> str:
-    """Move each letter of `text` by `shift` places along the alphabet, around its end, in its own case; a negative
-    shift moves backwards. All other characters stay as they are."""
+    """Move each letter of `text` by `shift` places along the alphabet from a to z, around its end, in its own case; a
+    negative shift moves backwards. All other characters stay as they are."""
     moved = []
     for character in text:
         if character.isalpha():
@@ -77,9 +88,16 @@ def caesar(text: str, shift: int) -> str:
     return "".join(moved)
 
 
-@PROBLEMS.add(2, args(letters("abc", 0, 4), letters("abc", 0, 9)))
+def _part_and_whole(rng: Random) -> tuple[str, str]:
+    whole = letters("abc", 0, 9)(rng)
+    part = "".join(character for character in whole if rng.random() < 0.6)
+    return rng.choice((part, letters("abc", 1, 5)(rng))), whole
+
+
+@PROBLEMS.add(2, _part_and_whole)
 def is_subsequence(part: str, whole: str) -> bool:
-    """Return whether `part` can be made from `whole` by leaving characters out, without changing their order."""
+    """Return whether `part` can be made from `whole` by leaving characters out, without changing their order; the
+    empty text can be made from any."""
     position = 0
     for character in whole:
         if position < len(part) and part[position] == character:
@@ -98,8 +116,8 @@ def first_unique_index(text: str) -> int:
 
 @PROBLEMS.add(3, args(words(0, 7, alphabet="abc", longest=3)))
 def group_anagrams(words: list[str]) -> list[list[str]]:
-    """Group the words that consist of the same letters. Groups are in the order of their first words, and the words of
-    a group in the order of the list; a word that occurs twice is there twice."""
+    """Group the words that consist of the same letters, each as often. Groups are in the order of their first words,
+    and the words of a group in the order of the list; a word that occurs twice is there twice."""
     groups: dict[str, list[str]] = {}
     for word in words:
         groups.setdefault("".join(sorted(word)), []).append(word)
@@ -108,8 +126,9 @@ def group_anagrams(words: list[str]) -> list[list[str]]:
 
 @PROBLEMS.add(3, args(sentence(0, 9), integer(6, 14)))
 def wrap(text: str, width: int) -> list[str]:
-    """Break `text` into lines: put as many words on each line, with single spaces between them, as fit into `width`
-    characters. No word is longer than that. Return the lines; an empty text has none."""
+    """Break `text`, words with single spaces between them, into lines: from the first line on, put as many words on
+    each, with single spaces between them, as fit into `width` characters. No word is longer than that. Return the
+    lines; an empty text has none."""
     lines: list[str] = []
     for word in text.split():
         if lines and len(lines[-1]) + 1 + len(word) <= width:
@@ -121,7 +140,7 @@ def wrap(text: str, width: int) -> list[str]:
 
 def _with_common_start(rng: Random) -> tuple[list[str]]:
     start = letters("ab", 0, 4)(rng)
-    return ([start + letters("ab", 0, 3)(rng) for _ in range(rng.randint(1, 4))],)
+    return ([start + letters("ab", 0, 3)(rng) for _ in range(rng.randint(1, 5))],)
 
 
 @PROBLEMS.add(2, _with_common_start)
@@ -133,9 +152,10 @@ def common_prefix(words: list[str]) -> str:
     return words[0]
 
 
-@PROBLEMS.add(4, args(letters("abc", 1, 9)))
+@PROBLEMS.add(4, args(letters("abcde", 0, 12)))
 def longest_distinct_run(text: str) -> int:
-    """Return the length of the longest part of `text` without a gap in which no character occurs twice."""
+    """Return the length of the longest run of neighbouring characters of `text` in which none occurs twice; 0 for an
+    empty text."""
     longest, start = 0, 0
     last_seen: dict[str, int] = {}
     for index, character in enumerate(text):

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from ..problem import ProblemList, args, integer, integers, items, letters
+from ..problem import ProblemList, args, integer, items, letters
 
 PROBLEMS = ProblemList()
 
@@ -27,10 +27,11 @@ def match_score(rounds: list[str]) -> list[int]:
     return [sum(shown in ("RS", "SP", "PR") for shown in rounds), sum(shown in ("SR", "PS", "RP") for shown in rounds)]
 
 
-@PROBLEMS.add(2, args(integer(1, 12), integer(1, 5)))
+@PROBLEMS.add(2, args(integer(1, 25), integer(1, 7)))
 def last_one_standing(people: int, step: int) -> int:
-    """People 0, 1, 2, ... stand in a circle. Counting from person 0, every `step`-th one of those who still stand goes
-    out, until one is left. Return who: with 5 people and step 2 the persons 1, 3, 0 and 4 go out, and 2 is left."""
+    """People 0, 1, 2, ... stand in a circle. Counting from person 0, who is the first, every `step`-th one of those who
+    still stand goes out, until one is left. Return who: with 5 people and step 2 the persons 1, 3, 0 and 4 go out, and
+    2 is left."""
     circle, place = list(range(people)), 0
     while len(circle) > 1:
         place = (place + step - 1) % len(circle)
@@ -41,7 +42,7 @@ def last_one_standing(people: int, step: int) -> int:
 def _board(rng: Random) -> tuple[list[str]]:
     squares = [rng.choice("XO.") for _ in range(9)]
     if rng.random() < 0.6:
-        line = rng.choice(([0, 1, 2], [3, 4, 5], [0, 3, 6], [2, 5, 8], [0, 4, 8], [2, 4, 6]))
+        line = rng.choice(([0, 1, 2], [3, 4, 5], [6, 7, 8], [0, 3, 6], [1, 4, 7], [2, 5, 8], [0, 4, 8], [2, 4, 6]))
         winner = rng.choice("XO")
         squares = ["." if square == winner else square for square in squares]
         for place in line:
@@ -54,7 +55,7 @@ def _board(rng: Random) -> tuple[list[str]]:
 @PROBLEMS.add(2, _board)
 def lines_of_three(board: list[str]) -> list[int]:
     """`board` holds the three rows of a game of noughts and crosses, "." being a free square. Return how many of its
-    eight lines (rows, columns, diagonals) hold three X and how many hold three O."""
+    eight lines (rows, columns, diagonals) hold three X, and how many hold three O."""
     columns = ["".join(column) for column in zip(*board)]
     diagonals = ["".join(board[i][i] for i in range(3)), "".join(board[i][2 - i] for i in range(3))]
     lines = [*board, *columns, *diagonals]
@@ -81,8 +82,8 @@ def merge_spans(spans: list[list[int]]) -> list[list[int]]:
 
 @PROBLEMS.add(3, _spans)
 def rooms_needed(meetings: list[list[int]]) -> int:
-    """Each [start, end] is a meeting. Return the least number of rooms for all of them; a room is free again when a
-    meeting in it ends."""
+    """Each [start, end] is a meeting. Return the least number of rooms for all of them; when a meeting ends, another
+    one may begin in its room at the same time."""
     changes = sorted((time, change) for start, end in meetings for time, change in ((start, 1), (end, -1)))
     most = taken = 0
     for _, change in changes:
@@ -93,8 +94,9 @@ def rooms_needed(meetings: list[list[int]]) -> int:
 
 @PROBLEMS.add(3, args(items(lambda rng: (rng.choice("abc"), rng.choice("abc"), rng.randint(1, 9)), 0, 7)))
 def balances(payments: list[tuple[str, str, int]]) -> dict[str, int]:
-    """Each payment is (who pays, who gets, amount). Everybody begins with 10, and a payment that the payer cannot
-    afford does not happen. Return what each person that is named anywhere has at the end."""
+    """Each payment is (who pays, who gets, amount). They happen in this order. Everybody begins with 10, and a
+    payment of more than the payer has does not happen. Return what each person that is named in any of them, also in
+    one that does not happen, has at the end."""
     accounts: dict[str, int] = {}
     for payer, payee, amount in payments:
         for person in (payer, payee):
@@ -106,13 +108,13 @@ def balances(payments: list[tuple[str, str, int]]) -> dict[str, int]:
 
 
 def _requests(rng: Random) -> tuple[int, list[int]]:
-    return rng.randint(1, 3), [rng.randint(1, 5) for _ in range(rng.randint(0, 10))]
+    return rng.randint(1, 3), [rng.randint(1, 5) for _ in range(rng.randint(0, 14))]
 
 
 @PROBLEMS.add(3, _requests)
 def cache_hits(size: int, requests: list[int]) -> int:
-    """A cache holds the `size` pages that were asked for most recently. Return how many of the requests, in order, ask
-    for a page that is in the cache at that time; it begins empty."""
+    """A cache holds the `size` different pages that were asked for most recently. Return how many of the requests, in
+    order, ask for a page that is in the cache at that time; it begins empty."""
     pages: list[int] = []
     hits = 0
     for page in requests:
@@ -190,12 +192,21 @@ def distances(towns: int, roads: list[list[int]], start: int) -> list[int]:
     return shortest
 
 
-@PROBLEMS.add(4, args(integers(0, 10, 0, 12)))
+def _throws(rng: Random) -> tuple[list[int]]:
+    frames = []
+    for _ in range(rng.randint(0, 12)):
+        first = rng.randint(0, 9)
+        frames.append(rng.choice(([10], [first, 10 - first], [first, rng.randint(0, 9 - first)])))
+    throws = [pins for frame in frames for pins in frame]
+    return (throws[: len(throws) - rng.randint(0, 1)],)
+
+
+@PROBLEMS.add(4, _throws)
 def bowling(pins: list[int]) -> int:
-    """`pins` are the pins of each throw, at most 10. Return the points of up to ten frames: a frame is two throws, or
-    one that takes 10 (a strike), and counts its pins; a strike counts the next two throws as well, and two throws that
-    take exactly 10 together (a spare) the next one. Throws that are missing count nothing, throws after the tenth frame
-    only as such additions. Two throws of a frame may be told to take more than 10, and then simply count."""
+    """`pins` are the pins that each throw of a game of bowling takes. Return the points of its first ten frames: a
+    frame is two throws, or one that takes 10 (a strike), and counts its pins; a strike counts the next two throws as
+    well, and two throws that take 10 together (a spare) the next one. Throws that are missing count nothing, and throws
+    after the tenth frame count as such additions alone. No frame takes more than 10 pins."""
     points, throw = 0, 0
     for _ in range(10):
         if throw >= len(pins):
