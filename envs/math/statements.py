@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections import deque
 
-from .normal_form import fold
+from . import units
 from .reading import read
-from .tree import Brackets, Items, Text
+from .tree import Brackets, Chain, Items, Reading, Text, Union
 
 _MAX_STATEMENT = 2000
 """Characters of the statement that is looked at: behind its announcement, or else at the end of the text."""
@@ -22,7 +22,7 @@ _MAX_TAIL = 20_000
 """Characters at the end of the text in which an answer may be announced."""
 _ANNOUNCEMENT = re.compile(
     r"####|\banswer\s{0,3}(?:is|are)?\s{0,3}(?:therefore|thus|then|simply)?\s{0,3}[:=]|\banswer\s{1,3}(?:is|are|equals)\b"
-    r"|\b[Aa]nswer(?=\s{0,3}(?:\$|\\\[|\\\())|\*\*answer:?\*\*:?",
+    r"|\b[Aa]nswer(?=\s{0,3}(?:\$|\\\[|\\\())|\*\*answer:?\*\*:?|\banswer\s?\*{0,2}:?\*{0,2}[ \t]{0,9}\n",
     re.IGNORECASE,
 )
 _CONTROL = re.compile(r"<\|[a-z_]{1,20}\|>(?:user|assistant|system)?")
@@ -36,14 +36,26 @@ _SPAN = re.compile(
 )
 _BOLD = re.compile(r"\*\*(?P<bold>[^*\n]{1,200})\*\*")
 _SENTENCE_END = re.compile(r"(?<!\b[A-Za-z])[.!?](?=\s|$)|\n\s*\n")
-_COPULA = re.compile(
-    r"(?:\b(?:is|are|equals|be|was|were|get|gives|obtain|have|therefore|thus|so)\b|[:=≈])\s*", re.IGNORECASE
+_COPULAS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"\b(?:is|are|equals|be|was|were|get|gives|obtain|have|therefore|thus|so)\b\s*",
+        r":\s*",
+        r"[=≈]\s*",
+    )
 )
+"""What a value may stand behind, tried in this order: "the roots are x = 2 and x = 3" names both."""
+_REMARK = re.compile(r"\s\([A-Za-z][^()]{0,300}\)\s*$")
 _DENIAL = re.compile(
-    r"\b(?:not|n't|never|either|neither|or|maybe|perhaps|possibly|cannot|no|isn't|wrong|incorrect|unsure|unknown|guess)\b",
+    r"\b(?:not|n't|never|either|neither|or|maybe|perhaps|possibly|cannot|no|isn't|wrong|incorrect|unsure|unknown|guess"
+    r"|between|at\s(?:least|most)|(?:more|less|fewer|other|greater|smaller)\sthan|up\sto|if|unless)\b|\?\s*$",
     re.IGNORECASE,
 )
-_LEADING_VALUE = re.compile(r"(?P<value>[-+\u2212]?[$€£]?\d[\d,./^]*(?<![,./^])%?)(?=\s[a-z]|\s*$)(?P<rest>[a-z\s-]*)$")
+_NUMBER = re.compile(
+    r"(?<![\w.)\]}/^*+-])(?P<value>[-\u2212]?[$€£]?\d[\d,./]*(?<![,./])%?)"
+    r"(?P<next>\s[a-zA-Z]+|)(?![\w/^*+=])"
+)
+"""A number that stands alone among words, and the word behind it."""
 
 
 def stated(text: str) -> str | None:
@@ -65,9 +77,16 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 
 
 def _is_formula(text: str) -> bool:
-    reading = read(text).reading if len(text) <= _MAX_FORMULA else None
-    parts = reading.items if isinstance(reading, Items | Brackets) else (reading,)
-    return reading is not None and not any(isinstance(part, Text) for part in parts)
+    return len(text) <= _MAX_FORMULA and (reading := read(text).reading) is not None and not _has_words(reading)
+
+
+def _has_words(reading: Reading) -> bool:
+    match reading:
+        case Text():
+            return True
+        case Items(items=parts) | Brackets(items=parts) | Chain(members=parts) | Union(parts=parts):
+            return any(map(_has_words, parts))
+    return False
 
 
 def _first_statement(text: str) -> str:
@@ -103,26 +122,29 @@ def _end_of_sentence(text: str) -> int:
 
 def _value_of(statement: str) -> str | None:
     """The value that a sentence states; the sentence itself where it denies or hedges."""
-    statement = statement.strip().strip("*").strip()
+    statement = _REMARK.sub("", statement).strip().strip("*").strip()
     if not statement or _is_formula(statement):
         return statement or None
     spans = list(_SPAN.finditer(statement))
     outside = _SPAN.sub(" ", statement)
     if _DENIAL.search(outside):
         return statement
-    tail = _behind_copula(statement, spans)
-    if _is_formula(tail):
-        return tail
-    if value := _LEADING_VALUE.match(fold(tail)):
-        return value["value"]
+    tails = [_behind(copula, statement, spans) for copula in _COPULAS]
+    for tail in tails:
+        if tail != statement and _is_formula(tail):
+            return tail
     if spans and not re.search(r"\d", statement[spans[-1].end() :]):
         return next(group for group in spans[-1].groups() if group is not None)
-    return tail or None
+    number = _last(_NUMBER, statement)
+    if number and not units.speaks(number["next"].strip()):
+        return number["value"]
+    return tails[0] or None
 
 
-def _behind_copula(statement: str, spans: list[re.Match[str]]) -> str:
+def _behind(copula: re.Pattern[str], statement: str, spans: list[re.Match[str]]) -> str:
+    """What stands behind the last such word or sign that is in no formula; the whole statement where there is none."""
     end = 0
-    for copula in _COPULA.finditer(statement):
-        if not any(span.start() < copula.start() < span.end() for span in spans):
-            end = copula.end()
+    for found in copula.finditer(statement):
+        if not any(span.start() < found.start() < span.end() for span in spans):
+            end = found.end()
     return statement[end:].strip().strip("*").strip()

@@ -66,7 +66,10 @@ def is_unit(word: str) -> bool:
 
 def speaks(run: str) -> bool:
     """Whether a bare run of letters is a word that speaks about a number: "not" is no product of three variables."""
-    return run.lower() in ("is", "no", "per") or (len(run) > 2 and run.lower() in _CHANGES_THE_NUMBER)
+    word = run.lower()
+    if word in ("is", "no", "per") or _FRACTION_OR_POWER.fullmatch(word):
+        return True
+    return len(word) > 2 and word in _CHANGES_THE_NUMBER
 
 
 def agree(answer: str, reference: str) -> bool:
