@@ -11,6 +11,7 @@ import os
 import resource
 import select
 import signal
+import sys
 import time
 from typing import Any
 
@@ -246,6 +247,7 @@ def _child(confinement: Confinement, request: dict[str, Any], *, control: int) -
         directory = confinement.enter()
         _set_environment(directory, request)
         _lay_files(request["files"])
+        _seed_random()
         confinement.close_door()
         os.write(control, _READY)
     except BaseException as error:
@@ -271,6 +273,11 @@ def _set_environment(directory: str, request: dict[str, Any]) -> None:
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     os.environ.update({"PATH": path, "HOME": directory, "TMPDIR": directory, "LANG": "C.UTF-8"})
     os.environ.update({"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", **request["env"]})
+
+
+def _seed_random() -> None:
+    if "random" in sys.modules:
+        sys.modules["random"].seed(os.urandom(16))
 
 
 def _lay_files(files: dict[str, bytes]) -> None:

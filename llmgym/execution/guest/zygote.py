@@ -35,11 +35,7 @@ def main() -> None:
         os.setresuid(*[settings["user"]] * 3)
     kernel.adopt_orphans()
     kernel.hide_memory()
-    for name in settings["preload"]:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            pass  # a small Python: programs that need it will say so
+    _preload(settings["preload"])
     gc.collect()
     gc.freeze()
     write_frame(1, encode({"pid": os.getpid(), "python": sys.version.split()[0]}))
@@ -52,6 +48,19 @@ def main() -> None:
             break
     if settings.get("scratch"):
         _remove_scratch_of_the_dead(settings["scratch"], settings["home"], owner)
+
+
+def _preload(names: list[str]) -> None:
+    """Import modules that programs use; `random` without its seeding at each fork, which the child does for less."""
+    register, os.register_at_fork = os.register_at_fork, lambda **_: None
+    try:
+        for name in names:
+            try:
+                importlib.import_module(name)
+            except ImportError:
+                pass  # a small Python: programs that need it will say so
+    finally:
+        os.register_at_fork = register
 
 
 def _remove_scratch_of_the_dead(scratch: str, home: str, owner: int) -> None:
