@@ -83,7 +83,7 @@ DIFFERENT = {
     "words": [
         (r"\text{not even}", r"\text{even}"), (r"\text{even and odd}", r"\text{even}"), ("7 is wrong", "7"),
         (r"7\text{ is not the answer}", "7"), ("between 6 and 8", "7"), ("at least 7", "7"), ("5 million", "5"),
-        (r"\$5", r"5\text{ cents}"), ("(C) 42 or (D) 43", "C"), ("7 seven 7", "7"),
+        (r"\$5", r"5\text{ cents}"), ("(C) 42 or (D) 43", "C"), ("(C) is wrong", "C"), ("7 seven 7", "7"),
     ],
     "broken text": [
         ("7+", "7"), ("(7", "7"), ("7)", "7"), (r"\frac{7}", "7"), (r"7 \cdot", "7"), ("^7", "7"), ("7*", "7"),

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from llmgym.extras import require
 from llmgym.scoring import WorkStatus, shared_pool
 
-from . import rules
+from . import rules, units
 from .exact import TooLarge
 from .reading import Answer, read
 from .tree import Text
@@ -28,8 +28,8 @@ _RUNAWAY = re.compile(r"\d{200}|[eE^]\s?\{?\s?[+-]?\d{4}|\^[^+*/,=-]{0,40}\^|!")
 """Numbers that nobody can write out: not for any evaluator, at whatever time limit."""
 _SIDE_BY_SIDE = re.compile(r"(?<![\^_\d])\d+\s+\d")
 """Two numbers with a space between them, which math-verify would add up: 1 2 is not 3."""
-_LETTERED = re.compile(r"\(?(?P<letter>[A-J])[).:](?P<text>.{1,200})", re.DOTALL)
-_OTHER_LETTER = re.compile(r"\b[A-J]\b|\b(?:or|and|not)\b")
+_LETTERED = re.compile(r"\(?(?P<letter>[A-J])[).:](?P<text>[A-Za-z0-9$\\(].{0,200})", re.DOTALL)
+_OTHER_LETTER = re.compile(r"\b[A-J]\b")
 _BOX = re.compile(r"\\f?box")
 _BARE_WORD = re.compile(r"(?<![\\A-Za-z])(?<!n\{)(?<!d\{)[A-Za-z]{4,}")
 """Not the name of a LaTeX command or of an environment after `\\begin{` or `\\end{`."""
@@ -110,7 +110,9 @@ def compare(answer: str, reference: str, *, timeout_s: float = 4.0) -> Verdict:
 def _chooses(answer: str, letter: str) -> bool:
     """Whether an answer such as "(C) 42" is the option of that letter, with what it says."""
     found = _LETTERED.fullmatch(answer) if len(letter) == 1 and "A" <= letter <= "J" else None
-    return found is not None and found["letter"] == letter and not _OTHER_LETTER.search(found["text"])
+    if found is None or found["letter"] != letter or _OTHER_LETTER.search(found["text"]):
+        return False
+    return not any(map(units.speaks, re.findall(r"[A-Za-z]+", found["text"])))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -67,7 +67,7 @@ def is_unit(word: str) -> bool:
 def speaks(run: str) -> bool:
     """Whether a bare run of letters is a word that speaks about a number: "not" is no product of three variables."""
     word = run.lower()
-    if word in ("is", "no", "per") or _FRACTION_OR_POWER.fullmatch(word):
+    if word in ("is", "no", "or", "per") or _FRACTION_OR_POWER.fullmatch(word):
         return True
     return len(word) > 2 and word in _CHANGES_THE_NUMBER
 
