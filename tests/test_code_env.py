@@ -207,6 +207,32 @@ SHAPES = {
         },
         "class Solution:\n    def double(self, x):\n        return 2 * x",
     ),
+    "APPS with results that are not wrapped": (
+        {
+            "question": "All numbers below 2 * x.",
+            "input_output": json.dumps(
+                {"fn_name": "sum", "inputs": [[1], [0], [2]], "outputs": [[0, 1], [], [0, 1, 2, 3]]}
+            ),
+        },
+        "def sum(x):\n    return tuple(range(2 * x))",
+    ),
+    "APPS with numbers as keys": (
+        {
+            "question": "Count.",
+            "input_output": {"fn_name": "count", "inputs": [[[5, 5]], [[7]]], "outputs": [[{"5": 2}], [{"7": 1}]]},
+        },
+        "def count(items):\n    return {item: len(items) if len(items) == 2 else 1 for item in items}",
+    ),
+    "LiveCodeBench with a function": (
+        {
+            "question_content": "Double all.",
+            "starter_code": "class Solution:\n    def double(self, xs: List[int], by: int) -> List[int]:\n        ",
+            "metadata": json.dumps({"func_name": "double"}),
+            "public_test_cases": json.dumps([{"input": "[1]\n2\n", "output": "[2]", "testtype": "functional"}]),
+            "private_test_cases": json.dumps([{"input": "[2, 4]\n2", "output": "[4, 8]", "testtype": "functional"}]),
+        },
+        "class Solution:\n    def double(self, xs: List[int], by: int):\n        return [2 * x for x in xs]",
+    ),
     "LiveCodeBench": (
         {
             "question_content": "Double each line.",
@@ -242,6 +268,27 @@ def test_rows_of_every_shape_pay_the_right_program_and_no_other(tmp_path, shape)
     assert play(env, fenced(right.replace("2", "3")))[1] == 0.0
 
 
+def test_a_helper_of_the_tests_is_the_prompts_own_and_not_the_programs(tmp_path):
+    encode = "def encode(text):\n    return text[::-1]\n\n\n"
+    row = {
+        "prompt": f'{encode}def decode(text):\n    """Undo encode."""\n',
+        "entry_point": "decode",
+        "test": "def check(candidate):\n    for x in ('ab', 'abc'):\n        assert candidate(encode(x)) == x\n",
+    }
+    env = made_of(tmp_path, row)
+
+    assert play(env, fenced("def decode(text):\n    return text[::-1]"))[1] == 1.0
+    assert play(env, fenced("def encode(text):\n    return text\ndef decode(text):\n    return text"))[1] == 0.0
+
+
+def test_a_prompt_without_docstring_and_imports_from_the_future_are_run(tmp_path):
+    row, _ = row_of("HumanEval")
+    env = made_of(tmp_path, {**row, "prompt": "import math\n\n\ndef area(r):\n", "canonical_solution": None})
+
+    code = "from __future__ import annotations\n\ndef area(r: Float):\n    return math.pi * r**2"
+    assert play(env, fenced(code))[1] == 1.0
+
+
 def test_packed_tests_that_would_run_code_are_refused(tmp_path):
     row, _ = row_of("LiveCodeBench")
 
@@ -260,6 +307,11 @@ def test_tests_beside_the_program_are_told_to_be_unsound(tmp_path):
     [
         ({"name": "x"}, "line 1: the row has the columns 'name'.*one of these sets"),
         ({"prompt": "x", "tests": []}, "line 1: ValueError: there is no test"),
+        ({"prompt": "x", "tests": [], "visible_tests": ["assert f(1) == 1"]}, "line 1: ValueError: there is no test"),
+        ({"prompt": "x", "tests": ["assert sum([1, 2]) == 3"] * 2}, "line 1: ValueError: the tests use no name"),
+        ({"prompt": "x", "tests": ["assert f(1) =="] * 2}, "line 1: SyntaxError"),
+        ({"prompt": None, "tests": ["assert f(1) == 1"]}, "line 1: AttributeError"),
+        ({"question": "x", "input_output": ""}, "line 1: JSONDecodeError"),
         ({"question": "x", "input_output": "{"}, "line 1: JSONDecodeError"),
         ({"question": "x", "input_output": {"inputs": ["1"], "outputs": []}}, "line 1: ValueError"),
     ],

@@ -136,8 +136,7 @@ class CodeEnv(MessageEnv):
             if not is_last:
                 return _again(f"There is no program in your answer. {INSTRUCTIONS[self._code_format]}")
             return EnvResponse(score=Score(reward=0.0, parts={"format": 0.0}, reason="no program"), terminated=True)
-        program = f"{self._exercise.preamble}\n{code}" if self._exercise.preamble else code
-        sandbox, visible = self._sandbox(), None
+        program, sandbox, visible = self._exercise.program(code), self._sandbox(), None
         if self._exercise.visible is not None:
             visible = await agrade(sandbox, self._exercise.visible, program)
             if not (visible.is_all_passed or is_last):
@@ -201,7 +200,8 @@ def _again(text: str) -> EnvResponse:
 def _told(visible: Grading, shown: Sequence[str]) -> str:
     """What the policy hears of visible tests that fail."""
     failed = [(index, result.reason) for index, result in enumerate(visible.results) if not result.is_passed]
-    lines = [f"{shown[index]}\n  {reason}" if index < len(shown) else reason for index, reason in failed]
+    is_each_shown = len(shown) == len(visible.results)  # what only prepares may fail, and is a result then
+    lines = [f"{shown[index]}\n  {reason}" if is_each_shown else reason for index, reason in failed]
     return f"{len(failed)} of {len(visible.results)} visible tests fail:\n\n" + "\n".join(lines) + "\n\nTry again."
 
 

@@ -1,5 +1,6 @@
 """One programming task, ready to be put and to be graded."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -9,6 +10,8 @@ from llmgym.execution import Call, DataCase, DataTests, InProcessTests, Limits, 
 from .problem import Problem
 
 Tests = DataTests | RpcTests | StdioTests | InProcessTests
+
+_FUTURE_IMPORT = re.compile(r"^from __future__ import .*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,13 @@ class Exercise:
         visible = replace(self.visible, limits=limits) if self.visible is not None else None
         return replace(self, visible=visible, hidden=replace(self.hidden, limits=limits))
 
+    def program(self, code: str) -> str:
+        """What is run for a policy's code: the preamble, and the code."""
+        if not self.preamble:
+            return code
+        # Python takes imports from the future in front of all else alone.
+        return "\n".join([*_FUTURE_IMPORT.findall(code), self.preamble, _FUTURE_IMPORT.sub("", code)])
+
 
 def fresh_exercise(problem: Problem, rng: Random, *, num_visible: int, num_hidden: int) -> Exercise:
     """A built-in problem with tests that nobody has seen."""
@@ -42,7 +52,7 @@ def fresh_exercise(problem: Problem, rng: Random, *, num_visible: int, num_hidde
         DataCase(call=Call(function=problem.name, args=arguments), expected=expected) for arguments, expected in drawn
     ]
     return Exercise(
-        text=f"{problem.stub}",
+        text=problem.stub,
         visible=DataTests(cases=cases[:num_visible]) if num_visible else None,
         shown=[
             f"assert {problem.name}({', '.join(map(repr, arguments))}) == {expected!r}"

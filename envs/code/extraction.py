@@ -24,19 +24,23 @@ def last_block(text: str) -> str | None:
     """What stands in the last fenced block that is closed; an unclosed one was cut, and is no program.
 
     A fence is a line of three backticks or more, behind which a block that begins may name its language; one that
-    closes has at least as many and nothing behind them.
+    closes has at least as many, nothing behind them, and is indented by less than four more columns, as one in a
+    docstring may be. Lines are moved left by as much as their block's beginning is indented.
     """
     found: str | None = None
-    opened, lines = 0, []
-    for line in text.splitlines():
+    opened, indent = 0, 0
+    lines: list[str] = []
+    for line in text.replace("\r\n", "\n").split("\n"):
         stripped = line.strip()
         ticks = len(stripped) - len(stripped.lstrip("`"))
-        if ticks < 3 or (opened and (ticks < opened or stripped.strip("`"))):
-            lines.append(line)
-        elif opened:
+        depth = len(line.expandtabs(4)) - len(line.expandtabs(4).lstrip())
+        is_bare = not stripped.strip("`")
+        if opened and ticks >= opened and is_bare and depth < indent + 4:
             found, opened = "\n".join(lines) + "\n", 0
-        else:
-            opened, lines = ticks, []
+        elif opened:
+            lines.append(line[min(indent, len(line) - len(line.lstrip(" "))) :])
+        elif ticks >= 3 and "`" not in stripped[ticks:]:
+            opened, indent, lines = ticks, depth, []
     return found
 
 
