@@ -5,6 +5,8 @@ import importlib.util
 import json
 import os
 import random
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -77,6 +79,27 @@ def test_a_verdict_depends_on_neither_order_nor_thread(sample):
 
     assert len(found) == 4 * len(sample)
     assert all(verdict == expected[key] for (_, key), verdict in found.items())
+
+
+def test_a_verdict_is_the_same_in_another_process_whatever_its_hash_seed(sample):
+    script = (
+        "import json, sys; from llmgym.envs.math import check;"
+        "print(json.dumps([check(r, g).reason for r, g in json.load(sys.stdin)]))"
+    )
+    pairs = [(case["response"], case["gold"]) for case in sample[:60]]
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            input=json.dumps(pairs),
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+
+    assert json.loads(found[0]) == json.loads(found[1]) == [check(*pair).reason for pair in pairs]
 
 
 def test_a_verdict_is_the_same_on_an_event_loop(sample):

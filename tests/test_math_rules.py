@@ -138,6 +138,25 @@ def test_every_text_equals_itself(text):
     assert not text.strip() or compare(text, text).outcome is Outcome.CORRECT
 
 
+def test_numbers_beyond_the_digits_that_python_prints_are_compared():
+    digits = "7" * 6000
+
+    assert are_equal(f"{digits}.0", digits)
+    assert not are_equal(f"{digits}.0", f"{digits[:-1]}8")
+    assert are_equal(f"{int('1' * 4000):,}", "1" * 4000)
+    assert are_equal("0." + "1" * 5000, "1/9")
+
+
+def test_a_bug_of_ours_is_an_error_and_not_a_wrong_answer(monkeypatch):
+    def broken(*_):
+        raise KeyError("oops")
+
+    monkeypatch.setattr(comparison.rules, "equal", broken)
+
+    verdict = compare("5", "6")
+    assert (verdict.outcome, "oops" in verdict.detail) == (Outcome.ERROR, True)
+
+
 def test_an_empty_reference_is_unusable_and_an_empty_answer_is_none():
     assert compare("7", " ").outcome is Outcome.UNUSABLE_REFERENCE
     assert compare(" ", "7").outcome is check("no idea.", "7", answer_format="box").outcome is Outcome.NO_ANSWER

@@ -12,7 +12,7 @@ Key = tuple[object, ...]
 def key(expression: Expression) -> Key:
     """A key that two expressions share where they differ only in the order of terms and factors, or in notation."""
     if isinstance(expression, Number):
-        return ("number", str(expression.value.numerator.bit_length()), hash(expression.value), expression.value)
+        return ("number", hex(expression.value.numerator), hex(expression.value.denominator))  # of any length
     if isinstance(expression, Symbol):
         return ("symbol", expression.name)
     if expression.name in ("+", "neg"):

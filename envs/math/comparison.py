@@ -78,6 +78,13 @@ def compare(answer: str, reference: str, *, timeout_s: float = 4.0) -> Verdict:
         reference: the known right one.
         timeout_s: CPU seconds that math-verify may use; an answer that takes longer is refused.
     """
+    try:
+        return _compared(answer, reference, timeout_s)
+    except Exception as error:  # a bug of ours must neither end a run nor pass for a wrong answer
+        return Verdict(Outcome.ERROR, f"{type(error).__name__}: {error}"[:300])
+
+
+def _compared(answer: str, reference: str, timeout_s: float) -> Verdict:
     if not reference.strip():
         return Verdict(Outcome.UNUSABLE_REFERENCE, "it is empty")
     if not answer.strip():

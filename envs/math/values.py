@@ -81,7 +81,7 @@ def _decimal(expression: Expression) -> Number | None:
 def _is_rounding(decimal: Number, exact_value: Fraction) -> bool:
     """Whether `decimal` is the value rounded or cut at its last place, or agrees in the first six digits."""
     assert decimal.places is not None
-    if decimal.digits < SIX_DIGITS or _trailing_zeros(decimal) > 2:
+    if decimal.digits < SIX_DIGITS or _ends_in_zeros(decimal):
         return False
     unit = Fraction(10) ** -decimal.places
     difference = abs(decimal.value - exact_value)
@@ -89,11 +89,11 @@ def _is_rounding(decimal: Number, exact_value: Fraction) -> bool:
     return difference * 2 <= unit or is_cut or difference * 2 * 10**SIX_DIGITS <= abs(exact_value)
 
 
-def _trailing_zeros(decimal: Number) -> int:
-    """Zeros at the end of the digits as written: 1.00000 is a whole number rather than the rounding of one."""
+def _ends_in_zeros(decimal: Number) -> bool:
+    """Whether the last three digits are 0: 1.00000 is a whole number rather than the rounding of one."""
     assert decimal.places is not None
-    digits = str(abs(decimal.value.numerator * (Fraction(10) ** decimal.places) / decimal.value.denominator))
-    return len(digits) - len(digits.rstrip("0"))
+    digits = abs(decimal.value) * Fraction(10) ** decimal.places
+    return digits.numerator % 1000 == 0
 
 
 def expanded(expression: Expression) -> list[Expression]:

@@ -22,7 +22,10 @@ def check(response: str, reference: str, *, answer_format: AnswerFormat = "any",
         answer_format: where the answer is looked for, see `MathVerifier.answer_format`.
         timeout_s: CPU seconds that math-verify may use, where it is asked.
     """
-    answer = extract(response, answer_format)
+    try:
+        answer = extract(response, answer_format)
+    except Exception as error:  # as in `compare`
+        return Verdict(Outcome.ERROR, f"{type(error).__name__}: {error}"[:300])
     if answer is None:
         return Verdict(Outcome.NO_ANSWER)
     return replace(compare(answer, reference, timeout_s=timeout_s), extracted=answer)
