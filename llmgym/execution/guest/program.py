@@ -8,7 +8,6 @@ import io
 import os
 import signal
 import sys
-import threading
 import traceback
 import types
 from typing import Any
@@ -181,7 +180,8 @@ def exit_code_of(error: SystemExit) -> int:
 
 def finish(code: int) -> None:
     """What Python does at its end: wait for threads, run exit handlers, flush. Does not return."""
-    for last in (getattr(threading, "_shutdown", None), getattr(atexit, "_run_exitfuncs", None)):
+    # threading is not imported here: it would do work at each fork.
+    for last in (getattr(sys.modules.get("threading"), "_shutdown", None), getattr(atexit, "_run_exitfuncs", None)):
         try:
             if last is not None:
                 last()
