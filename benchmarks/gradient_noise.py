@@ -44,6 +44,7 @@ def main() -> None:
     collector = Collector(config.env.id, sampler, tokenizer=tokenizer, env_kwargs=config.env.kwargs)
     cursor = TaskCursor(collector.tasks("train"), seed=config.seed)
 
+    num_parameters = sum(p.numel() for p in policy.module.parameters() if p.requires_grad)
     gradients: list[torch.Tensor] = []
     successes: list[bool] = []
 
@@ -58,6 +59,8 @@ def main() -> None:
             trajectories = await collector.run(plans, agent.rollout.sampling)
             successes.extend(trajectory.reward >= 1 for trajectory in trajectories)
             learner.update(list(groups_of(trajectories)))
+            if len(gradients) == index:  # no step is made where all groups are of one mind
+                gradients.append(torch.zeros(num_parameters, dtype=torch.float64))
 
     register_optimizer_step_pre_hook(keep_gradient)
     run_to_end(collect())

@@ -34,7 +34,7 @@ def run_one(seed: int, overrides: list[str]) -> dict[str, float]:
         result = run_file("math-tiny", overrides, progress=RunProgress(quiet=True))
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     before, after = result.before["sampled"], result.after["sampled"]
-    return {
+    figures = {
         "well_formed": mean_part(before, "format"),
         "sampled_before": before.success.value,
         "sampled_after": after.success.value,
@@ -44,9 +44,10 @@ def run_one(seed: int, overrides: list[str]) -> dict[str, float]:
         "worked_after": worked_share(after),
         "right_where_worked_before": right_where_worked(before),
         "right_where_worked_after": right_where_worked(after),
-        "seconds": round(seconds, 1),
-        "cpu_seconds": round(cpu_seconds, 1),
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
     }
+    return {name: round(value, 3) for name, value in figures.items()}
 
 
 def mean_part(evaluation: Evaluation, name: str) -> float:

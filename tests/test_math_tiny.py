@@ -42,7 +42,7 @@ def test_the_recipes_limits_leave_room_for_the_longest_solution() -> None:
 
 @pytest.mark.slow
 def test_the_recipe_learns_to_work_sums_out_and_keeps_what_it_could(tmp_path: Path) -> None:
-    shorter = ["steps=15", "cold_start.steps=800", "evaluation.num_tasks=300", "evaluation.every=15"]
+    shorter = ["steps=20", "evaluation.num_tasks=300", "evaluation.every=20"]
 
     result = run_file(
         "math-tiny", [*shorter, f"output={json.dumps(str(tmp_path / 'run'))}"], progress=RunProgress(quiet=True)
