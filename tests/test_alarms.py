@@ -15,9 +15,12 @@ from llmgym.training.alarms import (
     AlarmsConfig,
     AlarmWatch,
     entropy_collapse,
+    large_steps,
     length_runaway,
+    no_signal,
     repetition,
     reward_hacking,
+    success_fall,
 )
 
 CONFIG = AlarmsConfig()
@@ -51,6 +54,7 @@ def test_entropy_that_is_gone_before_the_policy_succeeds_has_collapsed() -> None
     [
         course(entropy=(0.8, 0.0), success=(0.3, 1.0)),  # sure of itself, and right
         course(entropy=(0.8, 0.3), success=(0.2, 0.4)),
+        course(num_steps=60, entropy=(0.8, 0.0), success=(0.0, 0.9))[:59],  # becomes sure as it becomes right
         course(num_steps=9, entropy=(0.8, 0.0), success=0.2),  # too early to tell
         course(success=0.2),
     ],
@@ -104,6 +108,66 @@ def test_reward_that_rises_while_held_out_success_falls_beyond_its_interval_is_n
 )
 def test_reward_and_success_that_go_together_are_not(reward: Any, evaluations: list[dict[str, Any]]) -> None:
     assert reward_hacking(course(num_steps=40, reward=reward), evaluations, CONFIG) is None
+
+
+def trained(*success: float, **metrics: Any) -> list[dict[str, Any]]:
+    return [
+        {"step": step, "success": value, "success_high": value + 0.1, **metrics}
+        for step, value in enumerate(success, start=1)
+    ]
+
+
+def test_success_that_falls_to_less_than_half_is_noticed_in_training_and_on_held_out_tasks() -> None:
+    by_training = success_fall(trained(*[0.3] * 3, *[0.6] * 5, *[0.2] * 5), [], CONFIG)
+    by_evaluations = success_fall(trained(0.3), evaluated((0, 0.32), (10, 0.09)), CONFIG)
+
+    assert "0.20 on training tasks, 0.60 at best" in str(by_training)
+    assert "0.09 on held-out tasks, 0.32 at best" in str(by_evaluations)
+
+
+@pytest.mark.parametrize(
+    ("train", "evaluations"),
+    [
+        (trained(*[0.6] * 5, *[0.35] * 5), []),  # a worse stretch
+        (trained(*[0.6] * 5, *[0.2] * 4, 0.4), []),  # not lasting
+        (trained(*[0.09] * 5, *[0.0] * 5), []),  # within its interval
+        (trained(*[0.6] * 5) + trained(*[0.2] * 5, **{"env/hard/weight": 0.9}), []),  # a curriculum's harder tasks
+        (trained(0.3), evaluated((0, 0.07), (10, 0.03))),
+    ],
+)
+def test_success_that_wavers_or_belongs_to_harder_tasks_has_not_fallen(train: Any, evaluations: Any) -> None:
+    assert success_fall(train, evaluations, CONFIG) is None
+
+
+def test_hacked_rewards_are_told_once() -> None:
+    train = [{"step": step, "success": 0.5, "success_high": 0.5, "reward": step / 40} for step in range(1, 41)]
+    evaluations = evaluated((0, 0.6), (40, 0.1))
+
+    assert reward_hacking(train, evaluations, CONFIG) is not None
+    assert success_fall(train, evaluations, CONFIG) is None
+
+
+def test_steps_that_leave_the_sampling_policy_far_behind_twice_in_a_row_are_too_large() -> None:
+    far, once = trained(0.4, 0.4, old_kl=0.12), [*trained(0.4, old_kl=0.02), *trained(0.4, old_kl=0.3)]
+
+    assert "0.12 nats a token" in str(large_steps(far, [], CONFIG))
+    assert large_steps(once, [], CONFIG) is None
+    assert large_steps(trained(*[0.4] * 9), [], CONFIG) is None
+
+
+def test_groups_that_are_alike_say_nothing_unless_all_is_solved() -> None:
+    failing, solved = trained(*[0.01] * 5, zero_variance_share=0.98), trained(*[0.97] * 5, zero_variance_share=1.0)
+
+    assert "98% of groups have equal rewards, with success at 0.01" in str(no_signal(failing, [], CONFIG))
+    assert no_signal(failing[:4], [], CONFIG) is None
+    assert no_signal(solved, [], CONFIG) is None
+    assert no_signal(trained(*[0.4] * 9), [], CONFIG) is None
+
+
+def test_entropy_of_long_ago_is_not_taken_for_that_of_now() -> None:
+    skipped = [{"step": step, "success": 0.0} for step in range(11, 21)]
+
+    assert entropy_collapse([*course(num_steps=10, entropy=(0.8, 0.0), success=0.2), *skipped], [], CONFIG) is None
 
 
 @settings(max_examples=50)
@@ -177,7 +241,12 @@ def test_no_alarm_minds_metrics_that_are_missing_or_not_finite(name: str) -> Non
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"window": 0}, "at least 1 step"), ({"length_factor": 1.0}, "above 1"), ({"entropy_share": 2.0}, "from 0 to 1")],
+    [
+        ({"window": 0}, "at least 1 step"),
+        ({"length_factor": 1.0}, "above 1"),
+        ({"entropy_share": 2.0}, "from 0 to 1"),
+        ({"max_old_kl": 0.0}, "inf switches it off"),
+    ],
 )
 def test_thresholds_that_make_no_sense_are_refused(changes: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):

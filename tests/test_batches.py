@@ -16,11 +16,12 @@ from llmgym.episode import EnvResponse, Segment, StopReason, Trajectory, TurnRec
 from llmgym.errors import InfrastructureError
 from llmgym.learning import ActionBatch, BaseAgent, ModelOutputs, RolloutSpec
 from llmgym.learning.agent import Group
+from llmgym.learning.update_metrics import describe_groups
 from llmgym.rollout import Collector, EnvPool, TaskMixture
 from llmgym.sampling import ScriptedSampler
 from llmgym.scoring import Score
 from llmgym.training.batch import Batch, collect_batch, num_to_draw
-from llmgym.training.describe import describe_by_env, describe_episodes, describe_groups, repeated_share
+from llmgym.training.describe import describe_by_env, describe_episodes, repeated_share
 
 BYTES = llmgym.ByteTokenizer()
 
@@ -173,12 +174,13 @@ def test_a_batch_without_a_valid_episode_says_nothing_and_is_an_error() -> None:
         describe_episodes([episode(is_valid=False)], full_reward=1.0)
 
 
-def test_groups_of_equal_rewards_are_counted_without_what_is_not_valid() -> None:
-    rewards = [(0, 1.0, True), (0, 1.0, True), (0, 0.0, False), (1, 1.0, True), (1, 0.0, True), (2, 0.0, False)]
+def test_groups_of_equal_rewards_are_counted_without_what_is_not_valid_or_has_nothing_to_be_compared_with() -> None:
+    groups = [[(1.0, True), (1.0, True), (0.0, False)], [(1.0, True), (0.0, True)], [(0.0, True), (1.0, False)]]
 
-    metrics = describe_groups([episode(reward=r, group_id=g, is_valid=v) for g, r, v in rewards])
+    metrics = describe_groups([[episode(reward=r, is_valid=v) for r, v in group] for group in groups])
 
     assert metrics == {"num_zero_variance_groups": 1, "zero_variance_share": 0.5}
+    assert describe_groups([[episode()], [episode()]]) == {}
 
 
 def test_each_environment_has_figures_of_its_own_also_where_all_of_it_failed() -> None:

@@ -235,6 +235,13 @@ def test_agents_that_divide_by_the_longest_trajectory_take_it_from_the_environme
     assert quick_run(tmp_path / "run", 'agent={name="drgrpo"}').after["sampled"].num_invalid == 0
 
 
+def test_the_longest_trajectory_is_what_all_turns_together_may_sample(tmp_path: Path) -> None:
+    limits = ["env.kwargs.limits={turns=2, turn_tokens=24, episode_tokens=72}", 'agent={name="dapo"}']
+    trainer = Trainer(load_config(recipe_path("demo"), [*QUICK, *limits]), progress=QUIET)
+
+    assert trainer.learner_config.max_actions == 48
+
+
 def test_a_run_without_a_step_is_the_cold_start_alone(tmp_path: Path) -> None:
     result = run_file(
         "demo", [*QUICK, "learner.warmup_steps=5", "steps=0", f"output={tmp_path / 'run'}"], progress=QUIET

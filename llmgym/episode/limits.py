@@ -48,6 +48,11 @@ class Limits:
     seconds: float | None = None
     """Wall time since `reset`; checked between turns. None: no limit."""
 
+    @property
+    def max_actions(self) -> int:
+        """Sampled tokens of the longest episode that `turns`, `turn_tokens` and `episode_tokens` allow."""
+        return min(self.episode_tokens, self.turns * self.turn_tokens)
+
     def __post_init__(self) -> None:
         for name in ("turns", "turn_tokens", "episode_tokens", "context_tokens"):
             value = getattr(self, name)

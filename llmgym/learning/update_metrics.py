@@ -1,6 +1,6 @@
 """The metrics of one update.
 
-    zero_variance_share          of groups whose trajectories all earned the same
+    zero_variance_share          of groups of several trajectories, those that all earned the same
     advantage_std                sample standard deviation over action tokens
     shaped_reward                mean reward after penalties, where there are any
     ratio_mean, ratio_max        of policy / policy before the update
@@ -77,10 +77,17 @@ class UpdateReport:
 
 
 def describe_groups(groups: Sequence[Group]) -> dict[str, float]:
-    """zero_variance_share, of groups whose trajectories all earned the same; empty where there is no group."""
-    rewards = [[trajectory.reward for trajectory in group] for group in groups]
-    num_equal = sum(min(group) == max(group) for group in rewards)
-    return {"zero_variance_share": num_equal / len(rewards)} if rewards else {}
+    """How many groups of several valid trajectories earned all the same, so that there is nothing to compare in them.
+
+    Returns:
+        num_zero_variance_groups and zero_variance_share; empty where no group has more than one.
+    """
+    rewards = [[trajectory.reward for trajectory in group if trajectory.is_valid] for group in groups]
+    rewards = [group for group in rewards if len(group) > 1]
+    if not rewards:
+        return {}
+    num_equal = float(sum(min(group) == max(group) for group in rewards))
+    return {"num_zero_variance_groups": num_equal, "zero_variance_share": num_equal / len(rewards)}
 
 
 def describe_advantages(batch: ActionBatch, reward_B: Tensor) -> dict[str, float]:

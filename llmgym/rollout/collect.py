@@ -119,6 +119,7 @@ class Collector:
             raise ConfigError(f"Each environment needs a name of its own, but there are: {names or 'none'}.")
         self.sampler, self.retries = sampler, retries
         self._concurrency, self._deterministic = concurrency, deterministic
+        self._has_begun = False  # any episode at all
         self._threads = DaemonThreads(min(_MAX_THREADS, concurrency))
         self.env_seconds = 0.0
         """Time that environments took so far, to begin and to answer; of several at once, the sum."""
@@ -158,7 +159,7 @@ class Collector:
         Raises:
             SamplerError: the sampler failed; without tokens there is nothing to record.
             ConfigError: `sampling` says where turns end, which is up to the environment.
-            PromptTooLong: no prompt of them all leaves room for an answer.
+            PromptTooLong: none of the prompts so far left room for an answer, so the limits are wrong.
         """
         _require_no_endings(sampling)
         slots = asyncio.Semaphore(self._concurrency)
@@ -176,7 +177,8 @@ class Collector:
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures  # one failure ends the batch, so it speaks for all
         trajectories = [task.result() for task in tasks]
-        if trajectories and all(map(has_too_long_prompt, trajectories)):
+        self._has_begun |= not all(map(has_too_long_prompt, trajectories))
+        if trajectories and not self._has_begun:
             raise PromptTooLong(trajectories[0].metadata["problem"])
         return trajectories
 

@@ -1,7 +1,7 @@
 """Alarms: what goes wrong in training without an error, seen in the course of the metrics.
 
 Each is a function of the history, with its thresholds in `AlarmsConfig`. "Now" is the mean of the last `window` steps,
-"at the start" that of the first; before there are twice as many, only repetition is looked for.
+"at the start" that of the first; what compares the two waits until there are twice as many.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import ConfigError
 
 Rows = Sequence[Mapping[str, Any]]
 """Lines of `metrics.jsonl` of one phase, in order."""
+
+_SHARES = ("entropy_share", "enough_success", "success_rise", "fallen_share", "no_signal_share", "repetition_share")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +28,21 @@ class AlarmsConfig:
     window: int = 5
     """Steps whose metrics are averaged."""
     entropy_share: float = 0.1
-    """Entropy below this share of that at the start has collapsed, ..."""
-    enough_success: float = 0.9
-    """... unless the policy succeeds this often: then it has become sure, and rightly so."""
+    """Entropy below this share of that at the start has collapsed, unless success is enough or rose in the last
+    window: then the policy has become sure, and rightly so."""
     length_factor: float = 2.0
-    """Answers longer than at the start by this factor have run away, ..."""
+    """Answers longer than at the start by this factor have run away, unless success rose with them."""
+    enough_success: float = 0.9
+    """Success that leaves little to learn."""
     success_rise: float = 0.05
-    """... unless success rose by this much with them."""
+    """Success that is higher by this much rose."""
+    fallen_share: float = 0.5
+    """Success below this share of the best so far, and beyond its interval, has fallen."""
+    max_old_kl: float = 0.1
+    """Steps are too large where the optimizer steps on a batch take the policy further than this from the one that
+    sampled it, in nats a token, mean over the steps, twice in a row. Runs that learn stay far below."""
+    no_signal_share: float = 0.95
+    """Where at least this share of groups has equal rewards, and success is not enough, there is nothing to learn."""
     repetition_share: float = 0.5
     """Answers of which more than this share repeats itself go round in circles."""
     reward_rise: float = 0.02
@@ -42,7 +53,9 @@ class AlarmsConfig:
             raise ConfigError(f"alarms.window is {self.window}, but it must be at least 1 step.")
         if self.length_factor <= 1:
             raise ConfigError(f"alarms.length_factor is {self.length_factor}, but it must be above 1.")
-        for name in ("entropy_share", "enough_success", "success_rise", "repetition_share"):
+        if not self.max_old_kl > 0:
+            raise ConfigError(f"alarms.max_old_kl is {self.max_old_kl}, but it must be above 0; inf switches it off.")
+        for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"alarms.{name} is {getattr(self, name)}, but it is a share from 0 to 1.")
 
@@ -57,11 +70,12 @@ class Alarm:
 
 
 def entropy_collapse(train: Rows, _: Rows, config: AlarmsConfig) -> str | None:
-    """The policy has stopped to explore, and does not yet succeed."""
+    """The policy has stopped to explore, does not yet succeed, and gets no better."""
     entropy, success = _start_and_now(train, "entropy", config), _start_and_now(train, "success", config)
     if entropy is None or success is None or success[1] >= config.enough_success:
         return None
-    if entropy[1] >= config.entropy_share * entropy[0]:
+    before = _mean(train[-2 * config.window : -config.window], "success")
+    if entropy[1] >= config.entropy_share * entropy[0] or success[1] - (before or 0.0) >= config.success_rise:
         return None
     return (
         f"entropy collapsed: {entropy[1]:.3g} nats a token, {entropy[0]:.3g} at the start, with success at "
@@ -115,11 +129,57 @@ def reward_hacking(train: Rows, evaluations: Rows, config: AlarmsConfig) -> str 
     )
 
 
+def success_fall(train: Rows, evaluations: Rows, config: AlarmsConfig) -> str | None:
+    """The policy no longer does what it could: held-out tasks, or those of training where they stayed the same."""
+    if not train or reward_hacking(train, evaluations, config) is not None:  # which says more about it
+        return None
+    first, last = ([value for name, value in row.items() if name.endswith("/weight")] for row in (train[0], train[-1]))
+    same_tasks = train if first == last else []  # harder ones may come of a curriculum
+    for tasks, rows, window in (("held-out", evaluations, 1), ("training", same_tasks, config.window)):
+        success, high = _values(rows, "success"), _values(rows[-window:], "success_high")
+        if len(success) < max(2 * window, len(rows)) or len(high) < window:
+            continue
+        best = float(sliding_window_view(success[:-window], window).mean(axis=1).max())
+        if max(success[-window:]) < config.fallen_share * best and max(high) < best:
+            return (
+                f"success fell: {np.mean(success[-window:]):.2f} on {tasks} tasks, {best:.2f} at best. Lower the "
+                "learning rate, and go back to the model of before."
+            )
+    return None
+
+
+def large_steps(train: Rows, _: Rows, config: AlarmsConfig) -> str | None:
+    """The optimizer steps on a batch leave the policy that sampled it far behind."""
+    distances = _values(train[-2:], "old_kl")
+    if len(distances) < 2 or min(distances) <= config.max_old_kl:
+        return None
+    return (
+        f"steps are too large: those on one batch take the policy {distances[-1]:.2g} nats a token away from the one "
+        "that sampled it. Lower learner.learning_rate, agent.minibatches or agent.epochs."
+    )
+
+
+def no_signal(train: Rows, _: Rows, config: AlarmsConfig) -> str | None:
+    """Hardly a group has rewards that differ, and not because all is solved."""
+    shares, success = _values(train[-config.window :], "zero_variance_share"), _mean(train[-config.window :], "success")
+    if len(shares) < config.window or np.mean(shares) < config.no_signal_share:
+        return None
+    if success is None or success >= config.enough_success:
+        return None
+    return (
+        f"nothing to learn from: {np.mean(shares):.0%} of groups have equal rewards, with success at {success:.2f}. "
+        "Begin with a model that succeeds now and then, choose other tasks, or sample more for each."
+    )
+
+
 ALARMS: Mapping[str, Callable[[Rows, Rows, AlarmsConfig], str | None]] = {
     "entropy_collapse": entropy_collapse,
     "length_runaway": length_runaway,
     "repetition": repetition,
     "reward_hacking": reward_hacking,
+    "success_fall": success_fall,
+    "large_steps": large_steps,
+    "no_signal": no_signal,
 }
 """By name; each takes the rows of training and of sampled evaluations, and says what is wrong, or None."""
 
@@ -128,18 +188,20 @@ def _values(rows: Rows, name: str) -> list[float]:
     return [float(row[name]) for row in rows if row.get(name) is not None and np.isfinite(row[name])]
 
 
-def _start_and_now(rows: Rows, name: str, config: AlarmsConfig) -> tuple[float, float] | None:
+def _mean(rows: Rows, name: str) -> float | None:
     values = _values(rows, name)
-    if len(values) < 2 * config.window:
-        return None
-    return float(np.mean(values[: config.window])), float(np.mean(values[-config.window :]))
+    return float(np.mean(values)) if values else None
+
+
+def _start_and_now(rows: Rows, name: str, config: AlarmsConfig) -> tuple[float, float] | None:
+    start, now = _mean(rows[: config.window], name), _mean(rows[-config.window :], name)
+    return None if start is None or now is None or len(rows) < 2 * config.window else (start, now)
 
 
 def _reward_at(train: Rows, step: int, config: AlarmsConfig) -> float | None:
     """Mean reward of the window that ends at `step`; at the very start, of the first one."""
     until = [row for row in train if row["step"] <= max(step, config.window)]
-    values = _values(until, "reward")[-config.window :]
-    return float(np.mean(values)) if values else None
+    return _mean(until[-config.window :], "reward")
 
 
 @dataclass

@@ -7,7 +7,6 @@ import numpy as np
 
 from ..episode import Trajectory
 from ..evaluation import Evaluation
-from ..rollout import groups_of
 
 _NGRAM = 8
 """Tokens in a row that are called a repetition when they were there before: fewer recur in any fluent text."""
@@ -39,13 +38,6 @@ def describe_episodes(trajectories: Sequence[Trajectory], full_reward: float) ->
         "num_tool_errors": sum(turn.num_tool_errors for turn in turns),
         "num_invalid_scores": sum(not score.is_valid for score in scores),
     }
-
-
-def describe_groups(trajectories: Sequence[Trajectory]) -> dict[str, float]:
-    """How many groups have equal rewards, so that there is nothing to compare in them."""
-    rewards = [[t.reward for t in group] for group in groups_of([t for t in trajectories if t.is_valid])]
-    num_equal = sum(min(group) == max(group) for group in rewards)
-    return {"num_zero_variance_groups": num_equal, "zero_variance_share": num_equal / max(1, len(rewards))}
 
 
 def describe_by_env(trajectories: Sequence[Trajectory], full_reward: float) -> dict[str, dict[str, float]]:

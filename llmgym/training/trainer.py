@@ -17,6 +17,7 @@ from ..errors import ConfigError
 from ..evaluation import Evaluation
 from ..learning import Agent, DataKind, Learner, load_with_tokenizer, save_policy, with_tokenizer
 from ..learning.feasibility import require_feasible
+from ..learning.update_metrics import describe_groups
 from ..messages import Tokenizer
 from ..progress import RunProgress
 from ..registry import AGENTS, SAMPLERS, TRACKERS
@@ -24,6 +25,7 @@ from ..rollout import (
     Collector,
     EnvPool,
     TaskMixture,
+    groups_of,
     has_too_long_prompt,
     plan_groups,
     save_trajectories,
@@ -37,7 +39,7 @@ from .clock import StepClock
 from .cold_start import make_demonstrations, run_cold_start
 from .config import RunConfig, plain, to_toml
 from .curriculum import Curriculum
-from .describe import describe_by_env, describe_episodes, describe_groups
+from .describe import describe_by_env, describe_episodes
 from .device import move
 from .metrics import MetricsLog
 from .record import RunRecord, save_held_out, with_advantages
@@ -89,7 +91,7 @@ class Trainer:
         envs = {env.label: make_token_env(env.id, **env.kwargs) for env in config.environments}
         self._full_reward = _common_full_reward(envs)
         steps = config.steps * self._rollout.epochs * self._rollout.minibatches
-        max_actions = max(env.limits.episode_tokens for env in envs.values())
+        max_actions = max(env.limits.max_actions for env in envs.values())
         self.learner_config = config.learner_config(total_steps=steps, max_actions=max_actions)
         require_feasible(self.agent, self.learner_config)
 
@@ -228,7 +230,7 @@ class Trainer:
 
     def _describe(self, step: int, batch: Batch) -> dict[str, Any]:
         """Metrics of a batch; the curriculum hears of it, and people of what is odd about it."""
-        metrics = describe_episodes(batch.drawn, self._full_reward) | describe_groups(batch.drawn)
+        metrics = describe_episodes(batch.drawn, self._full_reward) | describe_groups(list(groups_of(batch.drawn)))
         metrics |= {
             "num_resample_rounds": batch.num_rounds,
             "num_dropped_groups": batch.num_dropped_groups,
