@@ -44,7 +44,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<=\d)\s?(?:\{\s?,\s?\}|,\s?\\!)\s{0,9}(?=\d{3})", GROUP_MARK),
         (r"\\!\s{0,9}", ""),
         (r"(?<=\d)(?:\\[,;:]|\\thinspace(?![a-zA-Z]))\s{0,9}(?=\d{3})", GROUP_MARK),
-        (r"(?<!\\)\\[,;:> ]|~|\\(?:q?quad|thinspace|enspace|medspace)(?![a-zA-Z])", " "),
+        (r"(?<!\\)\\[,;:> ]|~|\\q?quad|\\(?:thinspace|enspace|medspace)(?![a-zA-Z])", " "),
         (r"\\{1,2}$", ""),
         (r"(?<=[\w)}])\s?\*\*\s?(?=[\w({+-]|\\[A-Za-z])", "^"),
     )
