@@ -39,8 +39,8 @@ EQUAL = {
     ],
     "relations": [
         ("2x-y+1=0", "y=2x+1"), (r"-x > -1", "x < 1"), ("x^2+y^2=25", "x^2+y^2-25=0"), ("f'(x)=2x", "2x"),
-        (r"a=1,\quadb=2", "a=1, b=2"), ("AB = 5", "5"), (r"3+4 = 7", "7"), (r"\frac{2}{\sqrt3} \approx 1.1547", r"\frac{2\sqrt{3}}{3}"),
-        (r"x \equiv 3 \pmod{5}", r"x\equiv 3 \pmod 5"),
+        ("AB = 5", "5"), (r"3+4 = 7", "7"), (r"\frac{2}{\sqrt3} \approx 1.1547", r"\frac{2\sqrt{3}}{3}"),
+        (r"a=1,\quadb=2", "a=1, b=2"), (r"x \equiv 3 \pmod{5}", r"x\equiv 3 \pmod 5"),
     ],
     "matrices, ratios, times, numerals": [
         (r"\left(\begin{array}{cc}1&2\\3&4\end{array}\right)", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
