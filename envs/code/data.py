@@ -48,8 +48,10 @@ _loading = threading.Lock()
 def _tasks(source: Source, split: str) -> FiniteTasks:
     tasks = _load(source)[split]
     if not tasks:
+        other = "train" if split == "test" else "test"
         raise DataError(
-            f"{source.dataset} holds no task for the split {split!r}. Choose the other one, or name a test_dataset."
+            f"{source.dataset} holds no task for the split {split!r}. Ask for the other one, split={other!r}, or name "
+            "a test_dataset beside a dataset to train on."
         )
     return FiniteTasks(tasks)
 
