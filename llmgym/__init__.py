@@ -37,7 +37,7 @@ from .messages import AssistantMessage, ByteTokenizer, Message, ToolCall, load_t
 from .registry import AGENTS, SAMPLERS
 from .sampling import SamplingParams
 from .scoring import Score, Verifier
-from .tools import Calculator, Tool, ToolError
+from .tools import Calculator, FunctionTool, Submit, Tool, ToolError
 
 if TYPE_CHECKING:
     from .cli.runs import train as train
@@ -78,6 +78,7 @@ __all__ = [
     "Calculator",
     "EnvResponse",
     "FiniteTasks",
+    "FunctionTool",
     "GeneratedTasks",
     "InfrastructureError",
     "InitialMessages",
@@ -89,6 +90,7 @@ __all__ = [
     "Score",
     "Segment",
     "StopReason",
+    "Submit",
     "Task",
     "TaskSource",
     "TokenEnv",

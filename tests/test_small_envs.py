@@ -14,6 +14,7 @@ import llmgym
 from llmgym.episode.tool_env import ToolEnv
 from llmgym.errors import ConfigError
 from llmgym.messages import AssistantMessage, MalformedCall, ToolCall
+from llmgym.tools import Calculator
 
 RNG = np.random.default_rng(0)
 
@@ -160,10 +161,8 @@ def test_calculator_settings_out_of_range_are_refused(settings):
 
 
 class BrokenToolEnv(CalculatorEnv):
-    class Broken:
-        name = "calculator"
-
-        def call(self, _):
+    class Broken(Calculator):
+        def run(self, **_):
             raise OSError("the tool is gone")
 
     tools = (Broken(),)

@@ -19,14 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import (
-    EnvironmentFailure,
-    InvalidAction,
-    LLMGymError,
-    PromptTooLong,
-    ResetNeeded,
-    VerifierError,
-)
+from ..errors import EnvironmentFailure, InvalidAction, LLMGymError, PromptTooLong, ResetNeeded, VerifierError
 from ..messages import AssistantMessage, Chat, Message, ToolCallParser
 from ..messages.stop_strings import first_stop
 from ..sampling import KeptTokens
@@ -59,8 +52,7 @@ class Episode:
     ) -> None:
         self.env, self.chat, self.settings = env, chat, settings
         self._clock = clock
-        self._schemas = [tool.schema for tool in env.tools]
-        self.parser = ToolCallParser(settings.tool_format, self._schemas)
+        self._read_tools()
         self.stop_reason: StopReason | None = StopReason.ABORTED
         self._turns: list[TurnInProgress] = []
         self.terminated = self.truncated = False
@@ -85,6 +77,7 @@ class Episode:
         with self.guarding():
             initial = reset() if reset is not None else self.env.reset(task, rng)
             require_kind(InitialMessages, initial, self.env.reset)
+            self._read_tools()
         self.messages = list(initial.messages)
         self.new_messages: tuple[Message, ...] = tuple(initial.messages)
         self._prefill = initial.prefill
@@ -100,6 +93,11 @@ class Episode:
         self._began_at = self._clock()
         self.stop_reason = None
         self._open_turn()
+
+    def _read_tools(self) -> None:
+        """What the policy may call now: a task may come with tools of its own."""
+        self._schemas = [tool.schema for tool in self.env.tools]
+        self.parser = ToolCallParser(self.settings.tool_format, self._schemas)
 
     # -- what can be asked -------------------------------------------------------------------------------------
 

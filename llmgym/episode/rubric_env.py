@@ -52,7 +52,9 @@ class RubricEnv(MessageEnv):
 
     def reset(self, task: Task, rng: np.random.Generator) -> InitialMessages:
         self._task = task
-        return self._env.reset(task, rng)
+        initial = self._env.reset(task, rng)
+        self.tools = self._env.tools
+        return initial
 
     def step(self, message: AssistantMessage) -> EnvResponse | Awaitable[EnvResponse]:
         response = self._env.step(message)

@@ -1,6 +1,8 @@
 """Tools that a policy may call."""
 
 from .calculator import Calculator
+from .function_tool import FunctionTool
+from .submit import Submit
 from .tool import Tool, ToolError, ToolResult
 
-__all__ = ["Calculator", "Tool", "ToolError", "ToolResult"]
+__all__ = ["Calculator", "FunctionTool", "Submit", "Tool", "ToolError", "ToolResult"]

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import Any
 
 from .tool import Tool, ToolError
 
@@ -17,9 +17,9 @@ _MAX_BITS = 4096
 class Calculator(Tool):
     """Evaluates `+ - * / // % ** ( )` over whole numbers and decimals, exactly."""
 
-    name: ClassVar[str] = "calculator"
-    description: ClassVar[str] = "Evaluates an arithmetic expression exactly."
-    parameters: ClassVar[Mapping[str, Any]] = {
+    name = "calculator"
+    description = "Evaluates an arithmetic expression exactly."
+    parameters: Mapping[str, Any] = {
         "type": "object",
         "properties": {"expression": {"type": "string", "description": "For example 37*81 or (2+3)/4."}},
         "required": ["expression"],

@@ -1,20 +1,24 @@
 """The contract of a tool: a schema that the policy reads, and a call whose failure is a result."""
 
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
 
 from ..messages import ToolCall
+from .validation import problem_with
 
-_JSON_TYPES: Mapping[str, tuple[type, ...]] = {
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "array": (list, tuple),
-    "object": (Mapping,),
-}
+T = TypeVar("T")
 
 
 class ToolError(Exception):
@@ -27,23 +31,55 @@ class ToolResult:
 
     content: str
     is_error: bool = False
+    is_final: bool = False
+    """True: `content` is the policy's answer to the task."""
 
 
 class Tool(ABC):
-    """Something that the policy may call by name with arguments."""
+    """Something that the policy may call by name with arguments.
 
-    name: ClassVar[str]
-    description: ClassVar[str]
-    parameters: ClassVar[Mapping[str, Any]]
+    A tool that holds something of an episode overrides `begin`. Any other is shared by all episodes that run at once.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
     """JSON schema of the arguments, an object with `properties` and `required`."""
+    timeout_s: float | None = None
+    """Seconds that a call may take, off the event loop; then the policy is told so and the episode goes on.
+
+    The thread of such a call is left behind, for threads cannot be killed: what the policy could make endless belongs
+    into a sandbox. None: the tool is quick by itself, and runs at once where it is called.
+    """
+    max_output_chars: int = 20_000
+    """Longer answers are cut in the middle."""
+    is_concurrent: bool = False
+    """True: several calls of one turn may run at once. Else they run one after another, in order."""
+    is_final: bool = False
+    """True: what the tool returns is the policy's answer to the task, which `ToolEnv` gives to its `answer`."""
+    _was_given_up = False
 
     @abstractmethod
-    def run(self, **arguments: Any) -> str:
-        """Do it, with arguments that fit the schema.
+    def run(self, **arguments: Any) -> Any:
+        """Do it, with arguments that fit the schema. May be `async def`.
+
+        Returns:
+            The answer: text, or what is written to the policy as JSON.
 
         Raises:
             ToolError: the policy asked for something impossible.
         """
+
+    def begin(self, rng: np.random.Generator) -> Tool:  # noqa: ARG002  for subclasses
+        """The tool for one episode, as its first call finds it: a new one where the tool holds anything of an episode.
+
+        Args:
+            rng: of the episode; all of the tool's randomness comes from it.
+        """
+        return self
+
+    def close(self) -> None:  # noqa: B027  most tools hold nothing
+        """Free what the tool holds. Calling it twice is harmless."""
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -51,26 +87,87 @@ class Tool(ABC):
         function = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
         return {"type": "function", "function": function}
 
-    def call(self, call: ToolCall) -> ToolResult:
-        """Validate the arguments, run the tool, and turn the policy's mistakes into answers."""
-        problem = self._problem_with(call.arguments)
-        if problem:
-            return ToolResult(f"error: {problem}", is_error=True)
-        try:
-            return ToolResult(self.run(**call.arguments))
-        except ToolError as error:
-            return ToolResult(f"error: {error}", is_error=True)
+    @property
+    def has_state(self) -> bool:
+        """True where each episode needs a tool of its own."""
+        return type(self).begin is not Tool.begin
 
-    def _problem_with(self, arguments: Mapping[str, Any]) -> str | None:
-        properties = self.parameters.get("properties", {})
-        for name in self.parameters.get("required", ()):
-            if name not in arguments:
-                return f"{self.name} needs the argument {name!r}"
-        for name, value in arguments.items():
-            if name not in properties:
-                return f"{self.name} has no argument {name!r}; it takes {', '.join(properties) or 'none'}"
-            kind = properties[name].get("type")
-            fits = isinstance(value, _JSON_TYPES.get(kind, (object,)))
-            if not fits or (isinstance(value, bool) and kind in ("integer", "number")):
-                return f"argument {name!r} of {self.name} must be of type {kind}, not {type(value).__name__}"
-        return None
+    @property
+    def is_async(self) -> bool:
+        """True where `run` must be awaited."""
+        return inspect.iscoroutinefunction(self.run)
+
+    @property
+    def is_quick(self) -> bool:
+        """True where `call` answers at once instead of being awaited."""
+        return self.timeout_s is None and not self.is_async
+
+    def call(self, call: ToolCall) -> ToolResult | Awaitable[ToolResult]:
+        """Validate the arguments, run the tool, and turn the policy's mistakes into answers.
+
+        Await what a tool that is not quick answers. Any error but `ToolError` is the tool's own, and passes through.
+        """
+        return self._call(call) if self.is_quick else self._call_later(call)
+
+    def _call(self, call: ToolCall) -> ToolResult:
+        problem = problem_with(call.arguments, self.parameters, tool=self.name)
+        if problem:
+            return self._error(problem)
+        try:
+            return self._result(self.run(**call.arguments))
+        except ToolError as error:
+            return self._error(str(error))
+
+    async def _call_later(self, call: ToolCall) -> ToolResult:
+        problem = problem_with(call.arguments, self.parameters, tool=self.name)
+        if not problem and self._was_given_up:
+            problem = f"{self.name} cannot be used any more: an earlier call did not end"
+        if problem:
+            return self._error(problem)
+        limit = asyncio.timeout(self.timeout_s)
+        try:
+            async with limit:
+                run = partial(self.run, **call.arguments)
+                answer = await (run() if self.is_async else _in_thread(run))
+            return self._result(answer)
+        except ToolError as error:
+            return self._error(str(error))
+        except TimeoutError:
+            if not limit.expired():
+                raise  # the tool's own
+            self._was_given_up = self.has_state  # its thread may still be at work on that state
+            return self._error(f"{self.name} took longer than {self.timeout_s:g} seconds and was given up")
+
+    def _result(self, answer: Any) -> ToolResult:
+        text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+        return ToolResult(_cut(text, self.max_output_chars), is_final=self.is_final)
+
+    def _error(self, problem: str) -> ToolResult:
+        return ToolResult(_cut(f"error: {problem}", self.max_output_chars), is_error=True)
+
+
+def _cut(text: str, max_chars: int) -> str:
+    """Beginning and end of a long text, with a line between them that counts what is missing."""
+    if len(text) <= max_chars:
+        return text
+    num_head = (max_chars + 1) // 2
+    num_tail = max_chars - num_head
+    num_cut = len(text) - max_chars
+    return f"{text[:num_head]}\n[... {num_cut} characters left out ...]\n{text[len(text) - num_tail :]}"
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """What `work` returns or raises, in a thread that nobody waits for at the end of the process."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()  # from here on nobody can cancel it: whoever stops waiting just does
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:  # whoever waits must hear of any failure, or waits for ever
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=run, name="llmgym-tool", daemon=True).start()
+    return await asyncio.wrap_future(future)
