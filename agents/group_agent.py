@@ -29,7 +29,8 @@ class GroupConfig:
     resample_rounds: int = 0
     """Further collections that may be made to replace the dropped groups."""
     overlong_buffer: float = 0.0
-    """The last part of the token limit, as a share of it, in which each token costs reward; 0: none."""
+    """The last part of the token limit, as a share of it, in which each token costs reward; 0: none. The limit is
+    `learner.max_actions`, the same for all environments of a run."""
     overlong_penalty: float = 1.0
     """Reward that is taken off at the limit, where there is a buffer."""
     mask_truncated: bool = False
@@ -85,7 +86,8 @@ class GroupAgent(BaseAgent):
             resample_rounds=self.config.resample_rounds,
         )
         token_limit = {Need.MAX_ACTIONS} if self.config.overlong_buffer > 0 else set()
-        self.needs = frozenset({Need.OLD_LOGPROBS} | token_limit)
+        paid_rewards = {Need.PAID_REWARDS} if self.config.scale_by_std else set()
+        self.needs = frozenset({Need.OLD_LOGPROBS} | token_limit | paid_rewards)
 
     def select(self, groups: Sequence[Group]) -> Sequence[Group]:
         """All groups, or those whose rewards differ, as the environment paid them."""

@@ -82,7 +82,6 @@ class ReinforcePP(BaseAgent):
             returns_BA = discounted_returns(batch.rewards_BA, batch.mask_BA, gamma=1.0)
             return batch.replace(advantages_BA=masked_whiten(returns_BA, batch.mask_BA, eps=_WHITEN_EPS))
         advantage_B = group_advantages(batch.reward_B, batch.group_B, scale_by_std=False)
-        # The group's mean is gone already. Taking off the batch's too would move groups that say nothing.
         centred_BA = spread(advantage_B, batch.mask_BA)
         return batch.replace(advantages_BA=masked_whiten(centred_BA, batch.mask_BA, eps=_WHITEN_EPS, shift=False))
 
@@ -115,6 +114,9 @@ class ReinforcePPBaselineConfig(ReinforcePPConfig):
 
 
 class ReinforcePPBaseline(ReinforcePP):
-    """REINFORCE++ with the group's mean as baseline, scaled by the deviation of the whole batch."""
+    """REINFORCE++ with the group's mean as baseline, scaled by the deviation of the whole batch.
+
+    The paper takes the batch's mean off a second time. Here it is not, or groups that say nothing would move.
+    """
 
     config_class = ReinforcePPBaselineConfig

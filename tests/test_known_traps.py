@@ -17,7 +17,7 @@ from llmgym.agents.sft import SFT
 from support.bandit import bandit_model, trajectory
 
 import llmgym  # noqa: F401  registers the environments
-from llmgym.errors import DataError
+from llmgym.errors import ConfigError, DataError
 from llmgym.learning import ActionBatch, KLConfig, Learner, LearnerConfig, ModelOutputs, Policy
 from llmgym.learning.correction import raw_weights
 
@@ -85,7 +85,7 @@ def test_a_reward_paid_after_the_last_tool_answer_sits_on_the_last_action():
 @pytest.mark.parametrize("kl", [KLConfig(coef=1.0), KLConfig(coef=1.0, estimator="k2", placement="loss")], ids=str)
 def test_what_a_tool_said_is_no_part_of_the_kl(kl):
     rows = [trajectory("1 .2 9 8 7 9 .3", 1.0), trajectory("1 .4 9 .5", 0.0)]
-    learner = Learner(bandit_model(), GRPO(), LearnerConfig(learning_rate=1e-2, kl=kl))
+    learner = Learner(bandit_model(), GRPO(scale_by_std=False), LearnerConfig(learning_rate=1e-2, kl=kl))
     learner.update([rows])
     policies = (learner.policy, learner.reference)
     p_BA, q_BA = (one.action_outputs(rows, temperature=1.0).logprobs_BA.detach() for one in policies)
@@ -96,6 +96,19 @@ def test_what_a_tool_said_is_no_part_of_the_kl(kl):
     expected = log_ratio if kl.estimator == "k1" else log_ratio**2 / 2
     assert log_ratio.numel() == 4
     assert metrics["kl"] == pytest.approx(float(expected.mean()), rel=1e-3)
+
+
+def test_a_kl_penalty_in_the_reward_is_not_blown_up_where_samples_were_paid_the_same():
+    different, alike = ([trajectory("1 .2 .3", paid), trajectory("1 .4 .5", 0.5)] for paid in (1.0, 0.5))
+    config = LearnerConfig(learning_rate=1e-4, kl=KLConfig(coef=0.01))
+
+    learner = Learner(bandit_model(), GRPO(scale_by_std=False), config)
+    for _ in range(2):
+        learner.update([different, alike])
+
+    assert 0 < max(abs(learner.last_advantages[row]).max() for row in alike) < 0.01
+    with pytest.raises(ConfigError, match="blown up to the size of a whole reward"):
+        Learner(bandit_model(), GRPO(), config)
 
 
 def test_a_dropped_group_is_in_no_denominator_and_feels_no_kl():

@@ -169,7 +169,7 @@ def learner_before(learner):
 @pytest.mark.parametrize("kl", [KLConfig(coef=5.0), KLConfig(coef=5.0, estimator="k2", placement="loss")], ids=str)
 def test_either_placement_keeps_the_policy_nearer_to_the_reference(kl):
     def distance(**options):
-        learner = learner_of(GRPO(epochs=2), **options)
+        learner = learner_of(GRPO(epochs=2, scale_by_std=False), **options)
         for _ in range(6):
             learner.update([varied()])
         policies = (learner.policy, learner.reference or Policy(tiny_model()))
@@ -317,7 +317,7 @@ def test_correction_needs_a_policy_loss():
 def test_options_of_an_update_without_any_action_do_nothing():
     options = {"kl": KLConfig(coef=0.1), "correction": CorrectionConfig()}
 
-    metrics = learner_of(GRPO(), **options).update([[trajectory(0), trajectory(0)]])
+    metrics = learner_of(GRPO(scale_by_std=False), **options).update([[trajectory(0), trajectory(0)]])
 
     assert (metrics["num_optimizer_steps"], metrics["kl"]) == (0, 0)
 
@@ -331,6 +331,7 @@ def test_ratio_of_a_single_step_is_one_exactly_whatever_the_options_had_computed
             seen.append(batch.old_logprobs_BA is None)
             return super().loss(outputs, batch)
 
-    learner_of(Watching(epochs=epochs), kl=KLConfig(coef=0.1), correction=CorrectionConfig()).update([varied()])
+    agent = Watching(epochs=epochs, scale_by_std=False)
+    learner_of(agent, kl=KLConfig(coef=0.1), correction=CorrectionConfig()).update([varied()])
 
     assert seen == [epochs == 1] * epochs

@@ -62,7 +62,11 @@ def test_several_environments_have_a_row_each_before_and_after(tmp_path: Path) -
             'agent={ name = "ppo", entropy_coef = 0.01 }',
             'learner.kl={ coef = 0.1, estimator = "k2", placement = "loss" }',
         ],
-        ['agent={ name = "grpo", group_size = 4 }', "learner.correction={}", "learner.kl={ coef = 0.1 }"],
+        [
+            'agent={ name = "grpo", group_size = 4, scale_by_std = false }',
+            "learner.correction={}",
+            "learner.kl={ coef = 0.1 }",
+        ],
     ],
 )
 def test_every_metric_of_a_run_has_a_meaning(tmp_path: Path, settings: list[str]) -> None:

@@ -56,7 +56,7 @@ def rows(result: RunResult, phase: str = "train") -> list[dict[str, Any]]:
 def test_a_step_logs_all_that_one_wants_to_see_of_it(tmp_path: Path) -> None:
     settings = {
         "env": {"id": "llmgym/Calculator-v0", "kwargs": {"limits": {"turn_tokens": 8, "episode_tokens": 16}}},
-        "agent": {"name": "grpo", "group_size": 2, "epochs": 2},
+        "agent": {"name": "grpo", "group_size": 2, "epochs": 2, "scale_by_std": False},
         "learner": {"kl": {"coef": 0.01}},
     }
     row = rows(run(tmp_path / "run", **settings))[-1]

@@ -33,6 +33,9 @@ class Need(StrEnum):
     ENTROPY = "entropy"
     MAX_ACTIONS = "max_actions"
     """The length of the longest allowed trajectory, which `learner.max_actions` tells."""
+    PAID_REWARDS = "paid_rewards"
+    """Rewards with no KL penalty in them: for dividing by a group's standard deviation, which blows up to full size
+    whatever tells samples apart that were paid the same."""
 
 
 class Unit(StrEnum):

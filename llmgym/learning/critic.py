@@ -24,7 +24,8 @@ class CriticConfig:
 
     kind: Literal["head", "model"] = "head"
     """head: one unit on the policy's hidden states, which costs nothing. model: a copy of the policy's backbone with
-    such a head, which learns hidden states for values, at the price of a second model; the policy never feels it."""
+    such a head, which learns hidden states for values, at the price of a second model; the policy never feels it.
+    Where the policy learns only adapters, so does the copy."""
     learning_rate: float = 1e-5
     """Peak learning rate of the critic's own parameters; it follows the policy's schedule."""
     stop_gradient: bool = True
@@ -64,7 +65,7 @@ class CriticHead(nn.Module):
 
 
 class CriticModel(nn.Module):
-    """A copy of a policy's backbone, and a `CriticHead` on its hidden states; all of it is trained.
+    """A copy of a policy's backbone, and a `CriticHead` on its hidden states; what is frozen in one is so in the other.
 
     Args:
         policy: what to copy, as it is now.

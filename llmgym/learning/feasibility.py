@@ -27,6 +27,12 @@ def require_feasible(agent: Agent, config: LearnerConfig) -> None:
             f"learner.kl and learner.correction are for tokens that the policy sampled, but {type(agent).__name__} "
             "learns offline. Leave them out."
         )
+    if Need.PAID_REWARDS in agent.needs and config.kl is not None and config.kl.placement == "reward":
+        raise ConfigError(
+            f"learner.kl puts the penalty in the reward, but {type(agent).__name__} divides by the standard deviation "
+            "of a group: where samples were paid the same, the penalty alone would be blown up to the size of a whole "
+            "reward. Use placement = 'loss' with the estimator 'k3' or 'k2', or the agent with scale_by_std = false."
+        )
     if agent.unit is not Unit.TOKEN and config.correction is not None and config.correction.level == "token":
         raise ConfigError(
             f"learner.correction has the level 'token', but {type(agent).__name__} has one loss for a whole "

@@ -36,8 +36,8 @@ class LearnerConfig:
     microbatch_tokens: int = 8192
     """Positions, padding included, that go through the model at once. Changes memory and speed, not the result."""
     max_actions: int | None = None
-    """Sampled tokens of the longest allowed trajectory, for agents that divide by it or charge for its
-    nearness; a run sets it."""
+    """Sampled tokens of the longest allowed trajectory, for agents that divide by it or charge for its nearness; a run
+    sets it, with several environments to the longest of them all."""
     max_sampling_gap: float = 0.05
     """At the first update: largest mean gap, in nats a token, between the log-probabilities of sampler and learner.
     Rounding stays far below; `inf` switches the check off."""
