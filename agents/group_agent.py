@@ -6,7 +6,7 @@ from typing import Any
 
 from llmgym.errors import ConfigError
 from llmgym.learning import ActionBatch, Aggregation, BaseAgent, Group, Need, RolloutSpec
-from llmgym.learning.advantages import group_advantages
+from llmgym.learning.advantages import group_advantages, rewards_differ
 from llmgym.learning.masking import spread
 from llmgym.learning.overlong import charge, overlong_penalty, without_truncated
 from llmgym.sampling import SamplingParams
@@ -93,7 +93,7 @@ class GroupAgent(BaseAgent):
         """All groups, or those whose rewards differ, as the environment paid them."""
         if not self.config.drop_equal_groups:
             return groups
-        return [group for group in groups if len({trajectory.reward for trajectory in group}) > 1]
+        return [group for group in groups if rewards_differ([trajectory.reward for trajectory in group])]
 
     def advantages(self, batch: ActionBatch) -> ActionBatch:
         config = self.config

@@ -111,6 +111,19 @@ def test_a_kl_penalty_in_the_reward_is_not_blown_up_where_samples_were_paid_the_
         Learner(bandit_model(), GRPO(), config)
 
 
+def test_rewards_that_add_up_to_the_same_are_equal_whatever_the_order_of_turns_rounds_them_to():
+    sums = [0.1 + 0.2 + 0.3, 0.3 + 0.2 + 0.1, 0.6]
+    rows = [trajectory("1 .2", reward) for reward in sums]
+
+    learner = Learner(bandit_model(), GRPO())
+    metrics = learner.update([rows])
+
+    assert len(set(sums)) == 2
+    assert [learner.last_advantages[row].tolist() for row in rows] == [[0.0]] * 3
+    assert metrics["zero_variance_share"] == 1
+    assert GRPO(drop_equal_groups=True).select([rows]) == []
+
+
 def test_a_dropped_group_is_in_no_denominator_and_feels_no_kl():
     kl = KLConfig(coef=1.0, estimator="k3", placement="loss")
     differ = [trajectory("1 .2 .3", 1.0), trajectory("1 .4", 0.0)]

@@ -1,14 +1,25 @@
 """Advantage estimators: pure functions of rewards on the table of action tokens.
 
-Group statistics are in float64, and whether a group says anything is decided by max == min of its raw rewards,
-exactly: eight rewards of 0.1 have a rounded mean, and dividing the rounding error by a tiny standard deviation
-makes advantages of order one out of nothing.
+Group statistics are in float64, and whether a group says anything is decided by max and min of its raw rewards: eight
+rewards of 0.1 have a rounded mean, and dividing the rounding error by a tiny standard deviation makes advantages of
+order one out of nothing. For the same reason rewards that differ by rounding alone are equal: 0.1 + 0.2 is not 0.3.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ..errors import ShapeError
+
+_ROUNDING = 1e-12
+"""Sums of some thousand rewards, taken in another order, differ by less than this share of them."""
+
+
+def rewards_differ(rewards: Sequence[float]) -> bool:
+    """True where there is something to compare: the rewards of a group are not all equal, up to rounding."""
+    low, high = min(rewards, default=0.0), max(rewards, default=0.0)
+    return high - low > _ROUNDING * max(abs(low), abs(high))
 
 
 def group_advantages(reward_B: Tensor, group_B: Tensor, *, scale_by_std: bool) -> Tensor:
@@ -173,8 +184,9 @@ class _Groups:
             0, self.index_B, reward_B, "amax", include_self=False
         )
         self.spread_P = high_P - low_P
-        """max - min of the raw rewards; 0 means that the group says nothing."""
-        self.is_informative_B = (self.spread_P > 0)[self.index_B]
+        """max - min of the raw rewards."""
+        largest_P = torch.maximum(low_P.abs(), high_P.abs())
+        self.is_informative_B = (self.spread_P > _ROUNDING * largest_P)[self.index_B]
         # In units of the spread, squares neither underflow nor overflow, however small or large rewards are.
         unit_B = (reward_B - low_P[self.index_B]) / self.spread_P[self.index_B]
         unit_B = torch.where(self.is_informative_B, unit_B, 0.0)

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from .action_batch import ActionBatch
+from .advantages import rewards_differ
 from .agent import Group
 from .losses import log_ratio
 from .masking import masked_mean, masked_sum
@@ -86,7 +87,7 @@ def describe_groups(groups: Sequence[Group]) -> dict[str, float]:
     rewards = [group for group in rewards if len(group) > 1]
     if not rewards:
         return {}
-    num_equal = float(sum(min(group) == max(group) for group in rewards))
+    num_equal = float(sum(not rewards_differ(group) for group in rewards))
     return {"num_zero_variance_groups": num_equal, "zero_variance_share": num_equal / len(rewards)}
 
 
