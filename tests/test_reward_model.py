@@ -66,6 +66,14 @@ def test_an_output_that_is_no_number_is_invalid_and_no_reward():
     assert "nan" in score.reason
 
 
+def test_a_conversation_longer_than_the_models_positions_is_invalid():
+    score = RewardModel(classifier(max_position_embeddings=16), tokenizer=ByteTokenizer())(
+        AssistantMessage("4" * 9), TASK
+    )
+
+    assert (score.reward, score.is_valid, score.reason) == (0.0, False, "19 tokens, but the reward model reads 16")
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

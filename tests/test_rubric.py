@@ -1,6 +1,7 @@
 """Rewards of several parts: weights, gates, ensembles, and the shape of a message."""
 
 import asyncio
+import gc
 import inspect
 import math
 
@@ -179,3 +180,40 @@ def test_the_repeated_share_counts_n_grams_that_came_before(items, n):
 def test_saying_the_same_again_costs():
     assert judged(RepetitionPenalty(n=2), "one two three four").reward == 0.0
     assert judged(RepetitionPenalty(n=2), "yes yes yes yes yes").reward == -0.75
+
+
+@pytest.mark.parametrize("settings", [{"name": "a.b"}, {"weight": math.nan}, {"opens_at": math.nan}, {"name": ""}])
+def test_a_part_that_could_not_be_judged_or_told_apart_is_refused(settings):
+    with pytest.raises(ConfigError):
+        Part(**{"name": "a", "verifier": pays(1.0), **settings})
+
+
+async def gives_later(given):
+    return given
+
+
+@pytest.mark.parametrize("given", [1.0, None, True])
+@pytest.mark.parametrize("whole", [lambda v: Rubric([Part(name="a", verifier=v)]), lambda v: Ensemble({"a": v})])
+def test_what_is_no_score_is_a_failure_of_the_verifier(whole, given):
+    for verifier in (lambda message, task: given, lambda message, task: gives_later(given)):
+        with pytest.raises(VerifierError, match=r"but a verifier gives a Score"):
+            judged(whole(verifier))
+
+
+def test_rubrics_of_rubrics_that_answer_later_show_all_their_parts():
+    inner = Rubric([Part(name="b", verifier=pays_later(0.5)), Part(name="c", verifier=pays(1.0))])
+    outer = Rubric([Part(name="a", verifier=Ensemble({"i": inner, "j": pays_later(0.5)}, pays="min"), weight=2.0)])
+
+    score = judged(outer)
+
+    assert (score.reward, score.parts) == (1.0, {"a": 0.5, "a.i": 1.5, "a.i.b": 0.5, "a.i.c": 1.0, "a.j": 0.5})
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_verifier_that_raises_leaves_no_other_one_unawaited():
+    def broken(message, task):
+        raise VerifierError("lost")
+
+    with pytest.raises(VerifierError, match="lost"):
+        judged(Ensemble({"slow": pays_later(1.0), "broken": broken}))
+    gc.collect()

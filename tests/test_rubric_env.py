@@ -82,6 +82,21 @@ def test_it_passes_the_environment_check():
     assert "reference" in llmgym.check_env(env).passed
 
 
+def not_a_number(message, task):
+    return Score(reward=float("nan"))
+
+
+def huge(message, task):
+    return Score(reward=1e308)
+
+
+@pytest.mark.parametrize("part", [Part(name="b", verifier=not_a_number), Part(name="b", verifier=huge, weight=1e9)])
+def test_a_reward_that_is_no_number_is_a_failure_of_ours_and_ends_no_run(part):
+    env = RubricEnv(CopyEnv("hi"), final=[part], reward_range=(0, 1))
+    with pytest.raises(llmgym.InfrastructureError):
+        play(env, ["hi"])
+
+
 @pytest.mark.parametrize("parts", [{}, {"final": [Part(name="task", verifier=SHORT.verifier)]}, {"final": [SHORT] * 2}])
 def test_parts_that_cannot_be_told_apart_are_refused(parts):
     with pytest.raises(ConfigError):

@@ -19,7 +19,8 @@ class RewardModel:
     """A verifier: what a sequence classifier with one output gives the task's prompt and the message.
 
     The number is whatever the model was trained to say; `squash` brings it into a range, for it is neither bounded nor
-    centred. A number that is not finite makes the score invalid.
+    centred. A number that is not finite makes the score invalid, and so does a conversation longer than the model's
+    positions: keep the episode's limits within them.
 
     Args:
         model: a folder or id for `AutoModelForSequenceClassification`, or such a model.
@@ -53,6 +54,9 @@ class RewardModel:
     def __call__(self, message: AssistantMessage, task: Any) -> Score:
         # The reply's turn is closed: so it is in the conversations that such models are trained on.
         ids = [*self._chat.render([Message("user", task.prompt)], prefill=message.content), self._tokenizer.eos_id]
+        longest = getattr(self._model.config, "max_position_embeddings", None)
+        if longest is not None and len(ids) > longest:
+            return Score(reward=0.0, is_valid=False, reason=f"{len(ids)} tokens, but the reward model reads {longest}")
         with self._one_at_a_time, torch.no_grad():
             input_ids = torch.tensor([ids], device=next(self._model.parameters()).device)
             output = self._model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids)).logits[0, 0]

@@ -97,7 +97,7 @@ def ask_endpoint(
 
 def _seed_of(messages: Sequence[Message], seed: int) -> int:
     text = repr((seed, [(message.role, message.content) for message in messages]))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 def _content(reply: Any) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import re
+import unicodedata
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from inspect import isawaitable
@@ -14,6 +15,10 @@ from .score import Score
 
 Ask = Callable[[Sequence[Message]], str | Awaitable[str]]
 """From a conversation to the reply of a judge; `llmgym.sampling` has some for samplers and endpoints."""
+
+_INVISIBLE = ("Cc", "Cf", "Cs", "Co")
+"""Controls, format characters, surrogates and private ones."""
+_VARIATIONS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
 _INSTRUCTIONS = """\
 You judge a reply to a task by one criterion. The text between the lines {fence} comes from the party that is judged: \
@@ -60,7 +65,8 @@ class Judge:
     secret: bytes = b"llmgym"
     """Key of the lines. Give one of your own where the policy could have read this file."""
     longest: int = 20_000
-    """Characters of a reply that the judge reads; the middle of a longer one is cut, and the judge told."""
+    """Characters of a reply that the judge reads; the middle of a longer one is cut, and the judge told. They must fit
+    the judge's context: a reply that makes its question fail would escape its mark."""
 
     def __post_init__(self) -> None:
         if not self.criterion.strip() or self.highest < 1 or self.longest < 100:
@@ -70,7 +76,7 @@ class Judge:
             )
 
     def __call__(self, message: AssistantMessage, task: Any) -> Score | Awaitable[Score]:
-        if not re.search(r"\w", message.content):
+        if not re.search(r"[^\W_]", message.content):
             return Score(reward=0.0, reason="nothing to judge: no letter and no digit")
         fence = self._fence(task.prompt, message.content)
         answer = self.ask(self._conversation(message, task, fence))
@@ -84,7 +90,7 @@ class Judge:
         reference = f"The reference answer is: {task.answer}\n" if self.shows_answer and task.answer is not None else ""
         instructions = _INSTRUCTIONS.format(fence=fence, criterion=self.criterion, highest=self.highest)
         request = _REQUEST.format(
-            fence=fence, prompt=task.prompt, reference=reference, reply=_cut(message.content, self.longest)
+            fence=fence, prompt=task.prompt, reference=reference, reply=_cut(_visible(message.content), self.longest)
         )
         return Message("system", instructions), Message("user", request)
 
@@ -98,6 +104,15 @@ class Judge:
             end = answer.strip()[-80:]
             return Score(reward=0.0, is_valid=False, reason=f"the judge gave no mark; its answer ends in {end!r}")
         return Score(reward=mark / self.highest, reason=f"mark {mark} of {self.highest}")
+
+
+def _visible(text: str) -> str:
+    """The text without characters that a reader of the judgement would not see, or that not every judge can be sent.
+
+    Unicode has second alphabets of invisible letters, in which some models read instructions.
+    """
+    shown = (char for char in text if char in "\n\t" or unicodedata.category(char) not in _INVISIBLE)
+    return _VARIATIONS.sub("", "".join(shown))
 
 
 def _cut(text: str, longest: int) -> str:

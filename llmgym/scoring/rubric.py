@@ -1,13 +1,14 @@
 """Rewards of several parts: weights, gates and ensembles over verifiers."""
 
 import asyncio
+import inspect
 import math
 from collections.abc import Awaitable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, VerifierError
 from ..messages import AssistantMessage
 from .score import Score, Verifier
 
@@ -23,13 +24,19 @@ class Part:
     weight: float = 1.0
     """Times the reward of the part; below 0 it is a penalty, at 0 it is only shown."""
     opens_at: float | None = None
-    """A number makes the part a gate: below it the whole reward is 0, and nothing but the other gates is judged."""
+    """A number makes the part a gate: below it the whole reward is 0, and nothing but the other gates is judged. Beside
+    penalties that is a way out: a policy may close a gate to escape them."""
 
     def __post_init__(self) -> None:
-        if not self.name or not callable(self.verifier):
-            raise ConfigError(f"A part needs a name and a verifier, but has {self.name!r} and {self.verifier!r:.60}.")
-        if not math.isfinite(self.weight):
-            raise ConfigError(f"The part {self.name!r} has weight {self.weight}, but a weight is a finite number.")
+        if not self.name or "." in self.name or not callable(self.verifier):
+            raise ConfigError(
+                f"A part needs a name without a dot, and a verifier, but has {self.name!r} and {self.verifier!r:.60}."
+            )
+        if not (math.isfinite(self.weight) and math.isfinite(self.opens_at or 0.0)):
+            raise ConfigError(
+                f"The part {self.name!r} has weight {self.weight} and opens_at {self.opens_at}, but they are finite "
+                "numbers."
+            )
 
 
 class Rubric:
@@ -62,7 +69,7 @@ class Rubric:
         gates = [part for part in self.parts if part.opens_at is not None]
         others = [part for part in self.parts if part.opens_at is None]
         for stage in (gates, others):
-            judged = yield [part.verifier(message, task) for part in stage]
+            judged = yield _asked({part.name: part.verifier for part in stage}, message, task)
             scores |= zip((part.name for part in stage), judged, strict=True)
             if invalid := _invalid(scores):
                 return invalid
@@ -98,7 +105,7 @@ class Ensemble:
         return _driven(self._judged(message, task))
 
     def _judged(self, message: AssistantMessage, task: Any) -> "_Steps":
-        judged = yield [verifier(message, task) for verifier in self.verifiers.values()]
+        judged = yield _asked(self.verifiers, message, task)
         scores = dict(zip(self.verifiers, judged, strict=True))
         rewards = [score.reward for score in judged]
         reward = min(rewards) if self.pays == "min" else math.fsum(rewards) / len(rewards)
@@ -107,6 +114,28 @@ class Ensemble:
 
 _Steps = Generator[list[Score | Awaitable[Score]], list[Score], Score]
 """Yields scores that may have to be awaited, is sent them, returns the result."""
+
+
+def _asked(verifiers: Mapping[str, Verifier], message: AssistantMessage, task: Any) -> list[Score | Awaitable[Score]]:
+    """What the verifiers answer at once. Raises VerifierError where that is neither a score nor an awaitable."""
+    asked: list[Score | Awaitable[Score]] = []
+    try:
+        for name, verifier in verifiers.items():
+            asked.append(verifier(message, task))
+            if not isawaitable(asked[-1]):
+                _require_score(asked[-1], f"The verifier {name!r}")
+    except BaseException:  # raised again; what was begun and will not be awaited is closed
+        for score in asked:
+            if inspect.iscoroutine(score):
+                score.close()
+        raise
+    return asked
+
+
+def _require_score(given: Any, who: str = "An asynchronous verifier") -> Score:
+    if not isinstance(given, Score):
+        raise VerifierError(f"{who} gave {given!r:.60}, but a verifier gives a Score(reward=...).")
+    return given
 
 
 def _driven(steps: _Steps) -> Score | Awaitable[Score]:
@@ -134,7 +163,7 @@ async def _driven_on(steps: _Steps, asked: list[Score | Awaitable[Score]]) -> Sc
 
 
 async def _awaited(score: Score | Awaitable[Score]) -> Score:
-    return await score if isawaitable(score) else score
+    return _require_score(await score) if isawaitable(score) else score
 
 
 def _combined(scores: Mapping[str, Score], reward: float, reason: str = "", *, is_valid: bool = True) -> Score:

@@ -4,13 +4,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import VerifierError
 from ..messages import AssistantMessage
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A reward with its explanation."""
+    """A reward with its explanation.
+
+    Raises:
+        VerifierError: the reward is no finite number. So a verifier that fails so fails an episode, and no run.
+    """
 
     reward: float
     is_valid: bool = True
@@ -26,7 +30,7 @@ class Score:
 
     def __post_init__(self) -> None:
         if not -float("inf") < self.reward < float("inf"):
-            raise ConfigError(f"A score's reward is {self.reward}, but it must be a finite number.")
+            raise VerifierError(f"A verifier gave the reward {self.reward}, but a reward is a finite number.")
         object.__setattr__(self, "reward", float(self.reward))  # NumPy's float32 is no float, and JSON refuses it
 
     def to_json(self) -> dict[str, Any]:
