@@ -120,14 +120,9 @@ class PPO(BaseAgent):
 
     def loss(self, outputs: ModelOutputs, batch: ActionBatch) -> Mapping[str, Tensor]:
         assert outputs.values_BA is not None
+        advantages_BA = batch.required("advantages_BA")
         policy_BA = clipped_policy_loss(
-            outputs.logprobs_BA,
-            batch.old_logprobs_BA,
-            batch.required("advantages_BA"),
-            batch.mask_BA,
-            clip_low=self.config.clip_low,
-            clip_high=self.config.clip_high,
-            dual_clip=self.config.dual_clip,
+            outputs.logprobs_BA, batch.old_logprobs_BA, advantages_BA, batch.mask_BA, **self._clips
         )
         value_BA = clipped_value_loss(
             outputs.values_BA,
@@ -143,15 +138,8 @@ class PPO(BaseAgent):
 
     def diagnostics(self, outputs: ModelOutputs, batch: ActionBatch) -> Mapping[str, Tensor]:
         assert outputs.values_BA is not None
-        clipped_BA = is_clipped(
-            outputs.logprobs_BA,
-            batch.old_logprobs_BA,
-            batch.required("advantages_BA"),
-            batch.mask_BA,
-            clip_low=self.config.clip_low,
-            clip_high=self.config.clip_high,
-            dual_clip=self.config.dual_clip,
-        )
+        advantages_BA = batch.required("advantages_BA")
+        clipped_BA = is_clipped(outputs.logprobs_BA, batch.old_logprobs_BA, advantages_BA, batch.mask_BA, **self._clips)
         value_clipped_BA = is_value_clipped(
             outputs.values_BA, batch.required("values_BA"), batch.mask_BA, clip=self.config.value_clip
         )
@@ -160,3 +148,8 @@ class PPO(BaseAgent):
             "value_clip_share": value_clipped_BA.float(),
             "value": outputs.values_BA,
         }
+
+    @property
+    def _clips(self) -> dict[str, float]:
+        config = self.config
+        return {"clip_low": config.clip_low, "clip_high": config.clip_high, "dual_clip": config.dual_clip}
