@@ -33,9 +33,7 @@ SETTINGS: Mapping[str, Sequence[str]] = {
         'agent={name="ppo",vf_coef=0.5,lam=0.95}',
         "rollout.tasks_per_step=128",
         "learner.learning_rate=5e-4",
-        "learner.critic.learning_rate=3e-2",
-        "learner.critic.warmup_updates=5",
-        "learner.critic.stop_gradient=false",
+        'learner.critic={kind="model",learning_rate=2e-3,warmup_updates=5}',
     ),
 }
 """What each agent changes in the recipe; batches are of 128 samples for all."""
