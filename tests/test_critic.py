@@ -226,6 +226,23 @@ def test_critic_model_begins_with_the_policys_hidden_states_and_without_its_outp
     assert not {id(p) for p in critic.parameters()} & {id(p) for p in policy.module.parameters()}
 
 
+def test_critic_model_of_a_policy_with_adapters_trains_adapters_of_its_own_and_nothing_else():
+    peft = pytest.importorskip("peft")
+    model = peft.get_peft_model(bandit_model(), peft.LoraConfig(r=2, target_modules=["q_proj", "lm_head"]))
+    learner = Learner(model, PPO(), LearnerConfig(learning_rate=1e-2, critic=MODEL))
+    before = {name: tensor.clone() for name, tensor in learner.critic.state_dict().items()}
+
+    learner.update([varied()])
+    learner.update([varied()])
+
+    after = learner.critic.state_dict()
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert learner.policy.runs_head_on_actions_only
+    assert not any("lm_head" in name for name in after)
+    assert changed
+    assert all("lora" in name or name.startswith("head.") for name in changed)
+
+
 def test_critic_model_of_a_policy_whose_head_cannot_be_told_apart_gives_the_same_values():
     policy, whole = Policy(bandit_model()), Policy(bandit_model())
     whole._base = whole._head = None

@@ -168,3 +168,20 @@ def test_weights_for_the_sampler_hold_tied_heads_under_both_names(tied):
     assert source.shapes()["lm_head.weight"] == ("float32", (VOCABULARY, 32))
     assert not any(tensor.requires_grad for tensor in weights.values())
     assert source.is_adapter is False
+
+
+@pytest.mark.parametrize("targets", [["q_proj", "v_proj"], ["lm_head"]], ids=str)
+def test_log_probabilities_of_a_model_with_adapters_are_those_of_its_own_logits(targets):
+    peft = pytest.importorskip("peft")
+    model = peft.get_peft_model(tiny_model(), peft.LoraConfig(r=2, target_modules=targets)).eval()
+    policy = Policy(model)
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+
+    found = policy.action_outputs([trajectory("1 2 .3 .4")], temperature=1.0).logprobs_BA
+
+    logits = model(torch.tensor([[1, 2, 3]])).logits[0, 1:].log_softmax(-1)
+    assert policy.runs_head_on_actions_only
+    torch.testing.assert_close(found[0], torch.stack([logits[0, 3], logits[1, 4]]))

@@ -8,8 +8,9 @@ import torch
 @torch.no_grad()
 def base_and_head(module: Any) -> tuple[Any, Any]:
     """The model below the head, and the head, if together they give the model's logits; else (None, None)."""
-    base, head = getattr(module, "base_model", None), getattr(module, "get_output_embeddings", lambda: None)()
-    if base is None or base is module or head is None:
+    model = module.get_base_model() if hasattr(module, "get_base_model") else module  # of peft: adapters work inside it
+    base, head = getattr(model, "base_model", None), getattr(model, "get_output_embeddings", lambda: None)()
+    if base is None or base is model or head is None:
         return None, None
     device = next(module.parameters()).device
     inputs = {"input_ids": torch.arange(6, device=device).view(2, 3) % head.weight.shape[0], "use_cache": False}
