@@ -25,8 +25,8 @@ class Calculator(Tool):
         "required": ["expression"],
     }
 
-    def run(self, **arguments: Any) -> str:
-        return format_exactly(evaluate(arguments["expression"]))
+    def run(self, *, expression: str) -> str:
+        return format_exactly(evaluate(expression))
 
 
 def evaluate(expression: str) -> Fraction:

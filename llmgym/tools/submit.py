@@ -26,5 +26,5 @@ class Submit(Tool):
         answer = {"answer": {"type": "string", "description": "The final answer."}} if takes_answer else {}
         self.parameters: dict[str, Any] = {"type": "object", "properties": answer, "required": list(answer)}
 
-    def run(self, **arguments: Any) -> str:
-        return str(arguments.get("answer", ""))
+    def run(self, *, answer: str = "") -> str:
+        return answer

@@ -60,8 +60,8 @@ class Tool(ABC):
     _was_given_up = False
 
     @abstractmethod
-    def run(self, **arguments: Any) -> Any:
-        """Do it, with arguments that fit the schema. May be `async def`.
+    def run(self, *args: Any, **arguments: Any) -> Any:
+        """Do it, with arguments by name that fit the schema. May be `async def`.
 
         Returns:
             The answer: text, or what is written to the policy as JSON.
