@@ -113,6 +113,15 @@ class AcceptsThePrompt(Whole):
         return replace(response, score=Score(reward=1.0)) if holds_it else response
 
 
+class AcceptsAnAnswerAmongOthers(Whole):
+    def step(self, message):
+        score = Score(reward=float(self.task.answer in message.content.split()))
+        return EnvResponse(score=score, terminated=True)
+
+    def solve(self, task):
+        return [task.answer]
+
+
 class HasOneAnswer(Whole):
     def tasks(self, split):
         return FiniteTasks([Task(key=task.key, prompt=task.prompt, answer="YES") for task in super().tasks(split)])
@@ -203,6 +212,7 @@ BROKEN = [
     (AcceptsAnything, "cheap answers", "Random ids earned"),
     (AcceptsEmptyAnswers, "cheap answers", "An empty answer earned"),
     (AcceptsThePrompt, "cheap answers", "The prompt, copied, earned"),
+    (AcceptsAnAnswerAmongOthers, "cheap answers", "A list of answers, the right one among them, one a line, earned"),
     (HasOneAnswer, "cheap answers", "right for another task"),
     (RaisesOnOddAnswers, "robustness", "EnvironmentFailure"),
     (MixesItsSplits, "splits", "15 of 15 test prompts"),

@@ -51,9 +51,9 @@ def check_env(
     (keys find tasks), *splits* (no prompt is in both), *seeds* (all repeats, to the last tool output), *views* (ids,
     masks and rewards agree between views and with the trajectory), *leaks* (the reference answer is not shown before
     the end), *reference* (`solve` earns the full reward, the upper end of `reward_range`), *cheap answers* (empty,
-    random, constant and copied answers earn the full reward on at most half of the tasks), *ending* (no step after
-    it), *closing* (twice), *pickling*, *gymnasium* (its `check_env` has no warning), *messages* (the environment never
-    speaks for the policy), *rewards* (all within `reward_range`).
+    random, constant, copied and listed answers earn the full reward on at most half of the tasks), *ending* (no step
+    after it), *closing* (twice), *pickling*, *gymnasium* (its `check_env` has no warning), *messages* (the environment
+    never speaks for the policy), *rewards* (all within `reward_range`).
 
     Args:
         env: an id, an environment that was made, or a `MessageEnv`.

@@ -209,7 +209,7 @@ def check_reference(subject: Subject) -> Findings:
 
 
 def check_cheap_answers(subject: Subject) -> Findings:
-    """Empty, random, constant and copied answers earn the full reward on at most half of the tasks."""
+    """Empty, random, constant, copied and listed answers earn the full reward on at most half of the tasks."""
     references = [(task, subject.envs["turn"].solve(task)) for task in subject.tasks]
     probes: dict[str, Callable[[Task], Probe | None]] = {
         "an empty answer": lambda _: always(""),
@@ -223,6 +223,10 @@ def check_cheap_answers(subject: Subject) -> Findings:
             probes[f"the constant answer {turns[-1]!r:.40}, right for another task,"] = (
                 lambda task, own=source, text=turns[-1]: None if task is own else always(text)  # type: ignore[misc]
             )
+    for name, between in (("one a line", "\n"), ("in one line", " or ")):
+        probes[f"a list of answers, the right one among them, {name},"] = (
+            lambda task, between=between: _listing(task, subject, between)  # type: ignore[misc]
+        )
     full = subject.message_env.reward_range[1]
     for name, make_probe in probes.items():
         chosen = [(task, probe) for task in subject.tasks if (probe := make_probe(task)) is not None]
@@ -234,6 +238,21 @@ def check_cheap_answers(subject: Subject) -> Findings:
                 "the full reward on at most half of them",
                 "let the verifier demand the answer, word the prompt so that it is not one, and vary the answers",
             )
+
+
+def _listing(task: Task, subject: Subject, between: str) -> Probe | None:
+    """Says two other tasks' answers, the right one, and two others: neither the first nor the last is right.
+
+    None where that means nothing: more turns than one, a tool call, or too few different answers.
+    """
+    solve = subject.message_env.solve
+    answers = {each.key: turns[0] for each in subject.tasks if (turns := solve(each)) is not None and len(turns) == 1}
+    own = answers.get(task.key)
+    others = [answer for answer in dict.fromkeys(answers.values()) if isinstance(answer, str) and answer != own][:4]
+    if not isinstance(own, str) or len(others) < 2:
+        return None
+    middle = len(others) // 2
+    return always(between.join([*others[:middle], own, *others[middle:]]))
 
 
 def _prompt_of(task: Task, subject: Subject) -> str:
