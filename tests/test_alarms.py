@@ -118,7 +118,8 @@ def trained(*success: float, **metrics: Any) -> list[dict[str, Any]]:
 
 
 def test_success_that_falls_to_less_than_half_is_noticed_in_training_and_on_held_out_tasks() -> None:
-    by_training = success_fall(trained(*[0.3] * 3, *[0.6] * 5, *[0.2] * 5), [], CONFIG)
+    train = trained(*[0.3] * 3, *[0.6] * 5, *[0.2] * 5)
+    by_training = success_fall([{**row, "reward_part/weight": row["success"]} for row in train], [], CONFIG)
     by_evaluations = success_fall(trained(0.3), evaluated((0, 0.32), (10, 0.09)), CONFIG)
 
     assert "0.20 on training tasks, 0.60 at best" in str(by_training)

@@ -133,8 +133,7 @@ def success_fall(train: Rows, evaluations: Rows, config: AlarmsConfig) -> str | 
     """The policy no longer does what it could: held-out tasks, or those of training where they stayed the same."""
     if not train or reward_hacking(train, evaluations, config) is not None:  # which says more about it
         return None
-    first, last = ([value for name, value in row.items() if name.endswith("/weight")] for row in (train[0], train[-1]))
-    same_tasks = train if first == last else []  # harder ones may come of a curriculum
+    same_tasks = train if _env_weights(train[0]) == _env_weights(train[-1]) else []  # a curriculum's may be harder
     for tasks, rows, window in (("held-out", evaluations, 1), ("training", same_tasks, config.window)):
         success, high = _values(rows, "success"), _values(rows[-window:], "success_high")
         if len(success) < max(2 * window, len(rows)) or len(high) < window:
@@ -191,6 +190,10 @@ def _values(rows: Rows, name: str) -> list[float]:
 def _mean(rows: Rows, name: str) -> float | None:
     values = _values(rows, name)
     return float(np.mean(values)) if values else None
+
+
+def _env_weights(row: Mapping[str, Any]) -> list[float]:
+    return [value for name, value in row.items() if name.startswith("env/") and name.endswith("/weight")]
 
 
 def _start_and_now(rows: Rows, name: str, config: AlarmsConfig) -> tuple[float, float] | None:
