@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -93,8 +94,8 @@ class DockerBackend(Backend):
             api.start(container)
         except self._errors.ImageNotFound as error:
             raise SandboxError(
-                f"There is no Docker image {self.image!r}. Build it from the sources of llmgym (docker build -t "
-                f"{self.image} sandbox/), or name any image with Python: image='python:3.12-slim'."
+                f"There is no Docker image {self.image!r}. Build it (docker build -t {self.image} "
+                f"{Path(__file__).parent}), or name any image with Python: image='python:3.12-slim'."
             ) from error
         except (self._errors.DockerException, OSError) as error:
             raise SandboxError(f"Docker did not start a container: {error}.") from error
