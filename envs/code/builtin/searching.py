@@ -107,7 +107,7 @@ def best_load(weights: list[int], values: list[int], limit: int) -> int:
 
 
 def _square(rng: Random) -> tuple[int, int, int]:
-    size = rng.randint(4, 8)
+    size = rng.randint(4, 7)
     return size, rng.randrange(size), rng.randrange(size)
 
 
