@@ -20,6 +20,8 @@ EXTRA_OF: Mapping[str, str] = {
     "datasets": "hub",
     "pyarrow": "hub",
     "docker": "docker",
+    "bm25s": "search",
+    "mcp": "mcp",
     "httpx": "endpoint",
     "wandb": "wandb",
     "mlflow": "mlflow",

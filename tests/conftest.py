@@ -11,6 +11,8 @@ import pytest
 OPTIONAL = {
     "data": "the public data sets in the folder LLMGYM_TEST_DATA",
     "math": "math-verify",
+    "search": "bm25s",
+    "mcp": "the package mcp",
     "mistral": "the tokenizer of mistral-common",
     "docker": "a Docker daemon",
     "bwrap": "bubblewrap",

@@ -44,6 +44,8 @@ MAY_IMPORT = {
     "datasets": ["envs/math/"],
     "math_verify": ["envs/math/"],
     "docker": ["sandbox/"],
+    "bm25s": ["llmgym/tools/search.py"],
+    "mcp": ["llmgym/tools/mcp.py"],
     "vllm": ["llmgym/sampling/vllm_sampler.py"],
     "ray": ["llmgym/sampling/ray_sampler.py"],
     "tensorboardX": ["llmgym/training/trackers/tensorboard.py"],

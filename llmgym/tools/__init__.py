@@ -3,8 +3,21 @@
 from .calculator import Calculator
 from .files import Files
 from .function_tool import FunctionTool
+from .search import Corpus, Document, Search
 from .sql import Sql
 from .submit import Submit
 from .tool import Tool, ToolError, ToolResult
 
-__all__ = ["Calculator", "Files", "FunctionTool", "Sql", "Submit", "Tool", "ToolError", "ToolResult"]
+__all__ = [
+    "Calculator",
+    "Corpus",
+    "Document",
+    "Files",
+    "FunctionTool",
+    "Search",
+    "Sql",
+    "Submit",
+    "Tool",
+    "ToolError",
+    "ToolResult",
+]
