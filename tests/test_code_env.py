@@ -4,6 +4,7 @@ import json
 
 import gymnasium as gym
 import pytest
+from llmgym.envs.code.shapes import prints_the_same
 
 import llmgym
 from llmgym.errors import ConfigError, DataError, DataNotFoundError
@@ -287,6 +288,29 @@ def test_a_prompt_without_docstring_and_imports_from_the_future_are_run(tmp_path
 
     code = "from __future__ import annotations\n\ndef area(r: Float):\n    return math.pi * r**2"
     assert play(env, fenced(code))[1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("expected", "written", "is_same"),
+    [
+        ("1 2\n3", " 1  2 \n3\n\n", True),
+        ("1 2\n3", "1\n2 3", False),
+        ("0.5", "0.50", True),
+        ("0.3333333333", "0.33333334", True),
+        ("0.3333", "0.3433", False),
+        ("2.0", "2", True),
+        ("50000000000000000", "50000000000000001", False),
+        ("1000000", "1000000.5", False),
+        ("3", "3.0", True),
+        ("YES", "Yes", False),
+        ("NaN", "nan", False),
+        ("1e5", "inf", False),
+        ("1", "1e999999999", False),
+        ("", "0", False),
+    ],
+)
+def test_texts_agree_by_words_and_numbers_by_value(expected, written, is_same):
+    assert prints_the_same("", expected, written) is is_same
 
 
 def test_packed_tests_that_would_run_code_are_refused(tmp_path):

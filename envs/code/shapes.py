@@ -4,11 +4,13 @@ import ast
 import base64
 import io
 import json
+import math
 import pickle
 import re
 import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from llmgym.errors import DataError
@@ -123,7 +125,8 @@ def _apps(row: Mapping[str, Any], num_visible: int) -> Exercise:
         parts = _from_calls(name, starter, calls, _num_shown(calls, num_visible))
     else:
         texts = [(_joined(text), _joined(answer)) for text, answer in zip(given, expected, strict=True)]
-        parts = _from_texts(texts, _num_shown(texts, min(num_visible, 1)))  # the question has examples of its own
+        num_shown = _num_shown(texts, min(num_visible, 1))  # the question has examples of its own
+        parts = _from_texts(texts, num_shown, checker=prints_the_same)
     text = f"{row['question'].strip()}\n\n{starter}".strip()
     return Exercise(text=text, solution=solutions[0] if solutions else None, **parts)
 
@@ -138,7 +141,8 @@ def _live_code_bench(row: Mapping[str, Any], num_visible: int) -> Exercise:  # n
         calls = [(_json_lines(test["input"]), json.loads(test["output"])) for test in tests]
         parts = _from_calls(name, starter, calls, shown)
     else:
-        parts = _from_texts([(test["input"], test["output"]) for test in tests], shown)
+        texts = [(test["input"], test["output"]) for test in tests]
+        parts = _from_texts(texts, shown, checker=prints_the_same)
     text = f"{row['question_content'].strip()}\n\n{starter}".strip()
     return Exercise(text=text, **parts)
 
@@ -187,12 +191,13 @@ def _from_calls(name: str, starter: str, calls: Sequence[tuple[list[Any], Any]],
 
 
 _FOR_METHODS = """\
-import bisect, collections, functools, heapq, itertools, math, random, re, string
+import bisect, collections, functools, heapq, itertools, math, random, re, string, sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from functools import cache, lru_cache, reduce
 from heapq import heapify, heappop, heappush
 from math import gcd, inf
 from typing import *
+sys.setrecursionlimit(50_000)
 """
 """What programs with a `class Solution` find ready where such problems come from."""
 
@@ -212,14 +217,44 @@ def _with_number_keys(value: Any) -> Any:
     return value
 
 
-def _from_texts(tests: Sequence[tuple[str, str]], num_shown: int) -> dict[str, Any]:
+def _from_texts(
+    tests: Sequence[tuple[str, str]], num_shown: int, checker: Callable[[str, str, str], bool] | None = None
+) -> dict[str, Any]:
     cases = [StdioCase(stdin=given, stdout=expected) for given, expected in tests]
     shown, hidden = cases[:num_shown], _some(cases[num_shown:])
     return {
-        "visible": StdioTests(cases=shown) if shown else None,
+        "visible": StdioTests(cases=shown, checker=checker) if shown else None,
         "shown": [f"Input:\n{case.stdin.rstrip()}\nOutput:\n{case.stdout.rstrip()}" for case in shown],
-        "hidden": StdioTests(cases=hidden),
+        "hidden": StdioTests(cases=hidden, checker=checker),
     }
+
+
+def prints_the_same(stdin: str, expected: str, written: str) -> bool:  # noqa: ARG001  a checker is told all three
+    """Whether two texts agree line by line without white space around them, numbers by value.
+
+    A number with a fraction may differ by 1e-6, absolutely or relatively, as its problems allow; whole numbers of any
+    size may not.
+    """
+    ours, theirs = ([line.split() for line in text.strip().split("\n")] for text in (written, expected))
+    if list(map(len, ours)) != list(map(len, theirs)):
+        return False
+    return all(
+        _is_same(mine, other) for a, b in zip(ours, theirs, strict=True) for mine, other in zip(a, b, strict=True)
+    )
+
+
+def _is_same(written: str, expected: str) -> bool:
+    if written == expected:
+        return True
+    try:
+        mine, other = Decimal(written), Decimal(expected)
+    except InvalidOperation:
+        return False
+    if not (mine.is_finite() and other.is_finite()):
+        return False
+    if other == other.to_integral_value() and "." not in expected:
+        return mine == other
+    return math.isclose(mine, other, rel_tol=1e-6, abs_tol=1e-6)
 
 
 def _functions_of(source: str | None) -> list[str]:

@@ -246,7 +246,8 @@ class StdioTests:
             return f"it wrote {outcome.stdout.num_bytes} bytes"
         written = outcome.stdout.data.decode("utf-8", "replace")
         if self.checker is not None:
-            return "" if self.checker(case.stdin, case.stdout, written) else "the checker refused what it wrote"
+            is_right = self.checker(case.stdin, case.stdout, written)
+            return "" if is_right else f"it wrote {short_repr(written)}; right is {short_repr(case.stdout)} or its like"
         if _same_lines(written, case.stdout, self.tolerance):
             return ""
         return f"it wrote {short_repr(written)}, not {short_repr(case.stdout)}"
