@@ -40,7 +40,15 @@ class DiceEnv(llmgym.MessageEnv):
         return EnvResponse(score=Score(reward=float(message.content == "1")), terminated=True)
 
 
+class UnevenDiceEnv(DiceEnv):
+    """Some of its prompts are far too long."""
+
+    def tasks(self, split: str) -> llmgym.TaskSource:
+        return llmgym.FiniteTasks([llmgym.Task(key=f"{n}", prompt="9" * (5000 if n % 3 else 1)) for n in range(50)])
+
+
 llmgym.register_env("test-batches/Dice-v0", DiceEnv)
+llmgym.register_env("test-batches/UnevenDice-v0", UnevenDiceEnv)
 
 
 class Picky(BaseAgent):
@@ -56,11 +64,13 @@ class Picky(BaseAgent):
         raise AssertionError("nothing is learned here")
 
 
-def collected(agent: Picky, *, num_groups: int = 6, chance: float = 0.5, seed: int = 0) -> Batch:
+def collected(
+    agent: Picky, *, num_groups: int = 6, chance: float = 0.5, seed: int = 0, env: str = "test-batches/Dice-v0"
+) -> Batch:
     def answers(prompt: Any, params: Any, rng: np.random.Generator) -> list[int]:
         return [*BYTES.encode("1" if rng.random() < chance else "0"), BYTES.eos_id]
 
-    pool = EnvPool("test-batches/Dice-v0")
+    pool = EnvPool(env)
     mixture = TaskMixture({pool.name: pool.tasks("train")}, {pool.name: 1.0}, seed=0)
     collector = Collector([pool], ScriptedSampler(answers))
     return asyncio.run(
@@ -95,6 +105,14 @@ def test_an_agent_that_asks_for_no_replacement_learns_from_what_is_left() -> Non
     assert batch.num_rounds == 0
     assert len(batch.drawn) == 12
     assert 0 < len(batch.groups) < 6
+
+
+def test_a_round_of_nothing_but_too_long_prompts_is_one_that_brought_nothing() -> None:
+    batch = collected(Picky(lambda rewards: False, rounds=9), num_groups=1, env="test-batches/UnevenDice-v0")
+
+    rounds = [tuple(t.is_valid for t in batch.drawn[start : start + 2]) for start in range(0, 20, 2)]
+    assert (len(batch.drawn), batch.num_drawn_groups) == (20, 10)
+    assert set(rounds) == {(True, True), (False, False)}
 
 
 def test_where_nothing_is_dropped_one_round_is_enough() -> None:

@@ -247,16 +247,6 @@ def test_where_no_prompt_leaves_room_the_limits_are_wrong_and_that_is_an_error()
         collect("test-collect/Uneven-v0", says("x"), num_tasks=3, env_kwargs={"limits": {"context_tokens": 4}})
 
 
-def test_a_few_prompts_that_are_too_long_end_nothing_where_others_had_room() -> None:
-    collector = Collector("test-collect/Uneven-v0", says("x"), env_kwargs={"limits": {"context_tokens": 100}})
-    tasks = collector.tasks("train").first(3)
-    sorted_plans = [plan_groups([task], group_size=2, seed=(0,)) for task in (tasks[0], tasks[1])]
-
-    trajectories = [asyncio.run(collector.run(plans, SamplingParams())) for plans in sorted_plans]
-
-    assert [[t.is_valid for t in group] for group in trajectories] == [[True, True], [False, False]]
-
-
 def test_what_made_an_episode_invalid_is_told() -> None:
     NumberEnv.faults["train1"] = 99
 

@@ -4,6 +4,7 @@ import math
 import statistics
 
 import numpy as np
+import peft
 import pytest
 import torch
 from hypothesis import given
@@ -227,7 +228,6 @@ def test_critic_model_begins_with_the_policys_hidden_states_and_without_its_outp
 
 
 def test_critic_model_of_a_policy_with_adapters_trains_adapters_of_its_own_and_nothing_else():
-    peft = pytest.importorskip("peft")
     model = peft.get_peft_model(bandit_model(), peft.LoraConfig(r=2, target_modules=["q_proj", "lm_head"]))
     learner = Learner(model, PPO(), LearnerConfig(learning_rate=1e-2, critic=MODEL))
     before = {name: tensor.clone() for name, tensor in learner.critic.state_dict().items()}

@@ -1,4 +1,5 @@
 import numpy as np
+import peft
 import pytest
 import torch
 from llmgym.agents.sft import SFT
@@ -172,7 +173,6 @@ def test_weights_for_the_sampler_hold_tied_heads_under_both_names(tied):
 
 @pytest.mark.parametrize("targets", [["q_proj", "v_proj"], ["lm_head"]], ids=str)
 def test_log_probabilities_of_a_model_with_adapters_are_those_of_its_own_logits(targets):
-    peft = pytest.importorskip("peft")
     model = peft.get_peft_model(tiny_model(), peft.LoraConfig(r=2, target_modules=targets)).eval()
     policy = Policy(model)
     torch.manual_seed(0)

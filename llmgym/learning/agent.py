@@ -25,7 +25,7 @@ class DataKind(StrEnum):
 
 
 class Need(StrEnum):
-    """What the learner computes for an agent before its advantages, without gradient, or must have been told."""
+    """What the learner computes for an agent before its advantages, without gradient, or must be told, or spare it."""
 
     OLD_LOGPROBS = "old_logprobs"
     REF_LOGPROBS = "ref_logprobs"
