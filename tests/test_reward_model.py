@@ -1,5 +1,8 @@
 """A trained reward model as a verifier."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
@@ -64,6 +67,15 @@ def test_an_output_that_is_no_number_is_invalid_and_no_reward():
 
     assert (score.reward, score.is_valid) == (0.0, False)
     assert "nan" in score.reason
+
+
+def test_it_travels_to_other_processes_and_is_shared_by_copies():
+    model = RewardModel(classifier(), tokenizer=ByteTokenizer())
+
+    sent = pickle.loads(pickle.dumps(model))
+
+    assert copy.deepcopy(model) is model
+    assert sent(AssistantMessage("4"), TASK).reward == model(AssistantMessage("4"), TASK).reward
 
 
 def test_a_conversation_longer_than_the_models_positions_is_invalid():

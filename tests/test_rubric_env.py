@@ -1,5 +1,6 @@
 """Environments with more to their reward than their own score."""
 
+import numpy as np
 import pytest
 from llmgym.envs.copying import CopyEnv
 from llmgym.envs.guess_number import GuessNumberEnv
@@ -80,6 +81,22 @@ def test_it_passes_the_environment_check():
     )
 
     assert "reference" in llmgym.check_env(env).passed
+
+
+def test_a_fork_goes_on_by_itself_and_shares_its_verifiers():
+    class Unique:
+        def __call__(self, message, task):
+            return Score(reward=0.5)
+
+        def __deepcopy__(self, memo):
+            raise AssertionError("a verifier was copied")
+
+    env = RubricEnv(GuessNumberEnv(), every_turn=[Part(name="half", verifier=Unique())], reward_range=(0, 9))
+    env.reset(env.tasks("train")[0], np.random.default_rng(0))
+    fork = env.fork()
+
+    first, second = (each.step(llmgym.AssistantMessage("1")) for each in (env, fork))
+    assert first.score.parts == second.score.parts == {"task": 0.0, "half": 0.5}
 
 
 def not_a_number(message, task):

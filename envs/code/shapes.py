@@ -35,6 +35,7 @@ def exercise_of(where: str, row: Mapping[str, Any], *, num_visible: int) -> Exer
             (question, input_output), LiveCodeBench (question_content, public_test_cases, private_test_cases), or
             our own: prompt; `tests`, a list of Python statements or of {"stdin", "stdout"}; perhaps `visible_tests` of
             the same kind, `setup`, `solution`; or `test_argv` and `test_files` (text by path) in place of `tests`.
+            What a program prints is compared by `prints_the_same` in the public shapes, and by `StdioTests` in ours.
         num_visible: so many of the tests are shown, where the row does not say which; one at least stays hidden.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from inspect import isawaitable
@@ -62,6 +63,12 @@ class RubricEnv(MessageEnv):
 
     def solve(self, task: Task) -> Sequence[str | ToolCall] | None:
         return self._env.solve(task)
+
+    def fork(self) -> RubricEnv:
+        """A copy around a fork of the environment; verifiers are pure, and shared."""
+        fork = copy.copy(self)
+        fork._env = self._env.fork()
+        return fork
 
     def close(self) -> None:
         self._env.close()

@@ -1,5 +1,7 @@
 """A trained reward model as a verifier."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +52,15 @@ class RewardModel:
         self._tokenizer = load_tokenizer(tokenizer)
         self._chat = chat_for(self._tokenizer)
         self._one_at_a_time = Lock()  # environments call from several threads
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RewardModel:
+        return self  # it does not change, and is large
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_one_at_a_time"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _one_at_a_time=Lock())
 
     def __call__(self, message: AssistantMessage, task: Any) -> Score:
         # The reply's turn is closed: so it is in the conversations that such models are trained on.
