@@ -24,6 +24,7 @@
     └── InfrastructureError        (RuntimeError)       our machinery failed; this is never a reward
         ├── VerifierError
         ├── SandboxError
+        ├── ToolFailure                                 a tool's own server failed
         ├── EnvironmentFailure                          a MessageEnv raised something unforeseen
         └── SamplerError
 
@@ -125,6 +126,10 @@ class VerifierError(InfrastructureError):
 
 class SandboxError(InfrastructureError):
     """The sandbox failed; this says nothing about the code in it."""
+
+
+class ToolFailure(InfrastructureError):
+    """A tool's own server failed; this says nothing about the policy's call."""
 
 
 class EnvironmentFailure(InfrastructureError):

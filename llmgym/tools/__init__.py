@@ -3,6 +3,7 @@
 from .calculator import Calculator
 from .files import Files
 from .function_tool import FunctionTool
+from .mcp import McpTools
 from .search import Corpus, Document, Search
 from .sql import Sql
 from .submit import Submit
@@ -14,6 +15,7 @@ __all__ = [
     "Document",
     "Files",
     "FunctionTool",
+    "McpTools",
     "Search",
     "Sql",
     "Submit",

@@ -135,7 +135,7 @@ class Tool(ABC):
         except TimeoutError:
             if not limit.expired():
                 raise  # the tool's own
-            self._was_given_up = self.has_state  # its thread may still be at work on that state
+            self._was_given_up = self.has_state and not self.is_async  # its thread may still be at work on that state
             return self._error(f"{self.name} took longer than {self.timeout_s:g} seconds and was given up")
 
     def _result(self, answer: Any) -> ToolResult:

@@ -1,0 +1,57 @@
+"""A tool server for tests: `python mcp_server.py [PORT]`, over stdin and stdout, or streamable HTTP at the port."""
+
+import logging
+import os
+import sys
+import time
+
+from mcp.server import MCPServer
+
+server = MCPServer("test", log_level="CRITICAL")
+counts = {"calls": 0}
+
+
+@server.tool()
+def add(left: int, right: int = 1) -> int:
+    """Adds two numbers."""
+    return left + right
+
+
+@server.tool()
+def count() -> dict[str, int]:
+    """Counts its own calls."""
+    counts["calls"] += 1
+    return counts
+
+
+@server.tool()
+def fail() -> str:
+    """Fails at what it does."""
+    raise ValueError("nobody sees this")
+
+
+@server.tool()
+def hang() -> str:
+    """Takes long."""
+    time.sleep(60)
+    return ""
+
+
+@server.tool()
+def die() -> str:
+    """Ends the server."""
+    os._exit(3)
+
+
+@server.tool()
+def pid() -> int:
+    """The server's process."""
+    return os.getpid()
+
+
+if __name__ == "__main__":
+    logging.disable()
+    if len(sys.argv) > 1:
+        server.run("streamable-http", port=int(sys.argv[1]))
+    else:
+        server.run()
