@@ -178,6 +178,7 @@ class Die(Tool):
         self.rng, self.is_closed = rng, False
 
     def begin(self, rng):
+        self.close()
         return Die(np.random.default_rng(rng.integers(2**32)))
 
     def close(self):
@@ -221,6 +222,21 @@ def test_tools_of_an_episode_are_closed_with_the_next_and_with_the_environment()
 
     assert was_closed == (True, False)
     assert second.is_closed
+
+
+def test_tools_of_a_class_are_not_shared_by_the_episodes_of_its_instances():
+    class Rolls(Asks):
+        tools = (Die(np.random.default_rng(0)), Submit())
+
+        def __init__(self):
+            pass
+
+    one, other = begun(kind=Rolls), begun(kind=Rolls)
+    one.close()
+
+    assert not other.tools[0].is_closed
+    assert not Rolls.tools[0].is_closed
+    assert one.tools[1] is other.tools[1]
 
 
 def test_a_tool_with_state_that_nobody_began_is_reported_and_not_used():

@@ -1,6 +1,7 @@
 """The part that environments with tools have in common."""
 
 import asyncio
+import copy
 from abc import abstractmethod
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import replace
@@ -36,11 +37,10 @@ class ToolEnv(MessageEnv):
 
     def begin_tools(self, rng: np.random.Generator) -> None:
         """Begin all tools anew. `reset` does so where one of them holds anything of an episode."""
-        tools = tuple(tool.begin(rng) for tool in self.tools)
-        for last, tool in zip(self.tools, tools, strict=True):
-            if last is not tool:
-                last.close()
-        self.tools = self._begun = tools
+        if "tools" not in vars(self):  # those of the class are shared by its instances
+            own = iter(copy.deepcopy([tool for tool in self.tools if tool.has_state]))
+            self.tools = [next(own) if tool.has_state else tool for tool in self.tools]
+        self.tools = self._begun = tuple(tool.begin(rng) for tool in self.tools)
 
     def step(self, message: AssistantMessage) -> EnvResponse | Awaitable[EnvResponse]:
         if not message.tool_calls and not message.malformed_calls:

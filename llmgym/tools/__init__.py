@@ -8,6 +8,7 @@ from .search import Corpus, Document, Search
 from .sql import Sql
 from .submit import Submit
 from .tool import Tool, ToolError, ToolResult
+from .workspace import Python, Shell, Workspace
 
 __all__ = [
     "Calculator",
@@ -16,10 +17,13 @@ __all__ = [
     "Files",
     "FunctionTool",
     "McpTools",
+    "Python",
     "Search",
+    "Shell",
     "Sql",
     "Submit",
     "Tool",
     "ToolError",
     "ToolResult",
+    "Workspace",
 ]

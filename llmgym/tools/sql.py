@@ -107,6 +107,7 @@ class Sql(Tool):
         return self._connection
 
     def begin(self, rng: np.random.Generator) -> Sql:  # noqa: ARG002
+        self.close()
         return Sql(**self._settings)
 
     def close(self) -> None:

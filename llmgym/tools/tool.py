@@ -71,7 +71,7 @@ class Tool(ABC):
         """
 
     def begin(self, rng: np.random.Generator) -> Tool:  # noqa: ARG002  for subclasses
-        """The tool for one episode, as its first call finds it: a new one where the tool holds anything of an episode.
+        """The tool for one episode, as its first call finds it. What an earlier episode left is closed and forgotten.
 
         Args:
             rng: of the episode; all of the tool's randomness comes from it.
