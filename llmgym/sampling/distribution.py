@@ -45,11 +45,11 @@ def draw(logits_NV: Tensor, is_greedy_N: Tensor | None, uniform_N: Tensor) -> tu
     Returns:
         Token ids, int64, and their log-probabilities, float64, both of shape (N,); NaN where logits are not numbers.
     """
-    probs_NV = logits_NV.softmax(-1, dtype=torch.float64)
-    mass_NV = probs_NV.cumsum(-1)
+    probs_NV = logits_NV.softmax(-1)
+    mass_NV = probs_NV.cumsum(-1, dtype=torch.float64)  # in float32 many small ones would be lost
     # Scaled by the total, so that rounding never points behind the last possible token.
     drawn_N = torch.searchsorted(mass_NV, (uniform_N * mass_NV[:, -1])[:, None], right=True)[:, 0]
     drawn_N = drawn_N.clamp(max=logits_NV.shape[1] - 1)  # without effect but on NaN, which no index must come from
     if is_greedy_N is not None:
         drawn_N = torch.where(is_greedy_N, logits_NV.argmax(-1), drawn_N)
-    return drawn_N, probs_NV.gather(-1, drawn_N[:, None])[:, 0].log()
+    return drawn_N, probs_NV.gather(-1, drawn_N[:, None])[:, 0].double().log()

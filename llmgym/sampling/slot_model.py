@@ -12,6 +12,7 @@ from transformers import AttentionInterface
 
 from ..errors import ConfigError
 from .head import base_and_head
+from .plain_decoder import is_plain, is_untouched, plain_states
 from .slot_attention import CURRENT_PASS, SlotPass, slot_attention
 from .slot_cache import SlotCache
 
@@ -50,7 +51,9 @@ class SlotModel:
         self._base, self._head = base_and_head(model)
         self._num_buckets = _NUM_BUCKETS if model.device.type == "cpu" else 1
         self._positions_per_call = _NUMBERS_PER_CALL // _key_width(self._text_config)
+        self._is_plain = False
         self.forget()
+        self._is_plain = is_plain(self._base) and not any(self._windows) and self._is_same_without_own_forward()
 
     def forget(self) -> None:
         """Empty all slots, and free their memory."""
@@ -234,12 +237,33 @@ class SlotModel:
 
     def _run(self, ids: Tensor, positions: Tensor, running: SlotPass) -> Tensor:
         """Hidden states, or logits where the whole model is needed for them, [n, q, _]."""
+        if self._is_plain and is_untouched(self._base):
+            with self._own_attention(running):
+                return plain_states(self._base, ids, positions, self._cache)
         inputs = {"input_ids": ids, "position_ids": positions, "past_key_values": self._cache, "use_cache": True}
         with self._own_attention(running):
             states: Tensor = self._model(**inputs).logits if self._base is None else self._base(**inputs)[0]
         if running.windows != self._windows:
             raise ConfigError(f"its layers attended to windows of {running.windows}, by its settings {self._windows}")
         return states
+
+    @torch.no_grad()
+    def _is_same_without_own_forward(self) -> bool:
+        """Whether the layers give the states of the model's forward, for a first token and a second."""
+        ids, states = torch.tensor([[1]], device=self._model.device), []
+        for self._is_plain in (False, True):
+            for place in range(2):
+                self._cache.begin_decode(torch.full_like(ids[0], place), place + 1)
+                running = SlotPass(torch.full_like(ids, place), [(0, 1, place + 1)])
+                try:
+                    states.append(self._run(ids + place, torch.full_like(ids, place), running))
+                except AttributeError:  # layers of this kind have parts of other names in another version
+                    if self._is_plain:
+                        return False
+                    raise
+        self.forget()
+        gap = (torch.cat(states[:2]) - torch.cat(states[2:])).abs().max()
+        return bool(gap <= 1e-4 * states[1].std())
 
     def _logits(self, states: Tensor) -> Tensor:
         logits: Tensor = states if self._head is None else self._head(states)
