@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from llmgym import EnvResponse, FiniteTasks, InitialMessages, Message, Score, Task, TokenEnv, ToolCall, ToolEnv
+from llmgym.episode.check_env import check_env
 from llmgym.episode.rubric_env import RubricEnv
 from llmgym.errors import ConfigError
 from llmgym.messages import AssistantMessage, MalformedCall
 from llmgym.scoring import Part
-from llmgym.tools import FunctionTool, Submit, Tool
+from llmgym.tools import Files, FunctionTool, Python, Shell, Sql, Submit, Tool, Workspace
 
 TASK = Task(key="task", prompt="find it", answer="it")
 RNG = np.random.default_rng(0)
@@ -316,3 +317,33 @@ def test_a_task_may_come_with_tools_of_its_own(env):
         answers.append(env.step(f'<tool_call>{{"name": "{key}"}}</tool_call>')[0])
 
     assert answers == ["left", "right"]
+
+
+class Everything(Asks):
+    """Finds a word with any of the ready tools."""
+
+    def __init__(self):
+        workspace = Workspace({"word.txt": b"it"}, sandbox="process", allow_unsafe=True)
+        script = "CREATE TABLE words AS SELECT 'it' AS word"
+        files = Files({"word.txt": "it"})
+        self.tools = (files, Sql(script=script), Shell(workspace), Python(workspace), Die(), Submit())
+
+    def tasks(self, split):
+        return FiniteTasks([Task(key=split, prompt=f"{split}: a word", answer="it")])
+
+    def solve(self, task):
+        return [
+            ToolCall("files", {"command": "read", "path": "word.txt"}),
+            ToolCall("sql", {"statement": "SELECT word FROM words"}),
+            ToolCall("shell", {"command": "cat word.txt"}),
+            ToolCall("python", {"code": "open('word.txt').read()"}),
+            ToolCall("roll", {}),
+            ToolCall("submit", {"answer": "it"}),
+        ]
+
+
+def test_an_environment_with_tools_of_every_kind_keeps_every_promise():
+    report = check_env(Everything(), num_tasks=1, tool_format="hermes", limits={"turns": 8})
+
+    assert {"seeds", "views", "reference", "closing", "pickling"} <= set(report.passed)
+    assert report.problems == ()

@@ -137,6 +137,26 @@ def test_state_that_a_given_up_call_may_still_change_is_not_used_again_in_the_ep
     assert begun.content == "1"
 
 
+class Waiting(Counter):
+    """Waits for good in its first call, without a thread."""
+
+    async def run(self):
+        self.num_calls += 1
+        if self.num_calls == 1:
+            await asyncio.Event().wait()
+        return self.num_calls
+
+
+def test_a_given_up_call_that_left_nothing_behind_does_not_stop_the_next():
+    waiting, stops = Waiting(timeout_s=0.01), iter([threading.Event(), None])
+    stateless = tool_of(lambda: (stop := next(stops)) and stop.wait(), timeout_s=0.01)
+
+    given_up = [call_and_wait(waiting), call_and_wait(stateless)]
+
+    assert all("was given up" in result.content for result in given_up)
+    assert (call_and_wait(waiting).content, call_and_wait(stateless).content) == ("2", "null")
+
+
 def test_a_copy_of_a_tool_goes_on_from_the_same_state_on_its_own():
     tool = Counter()
     call(tool)

@@ -107,6 +107,13 @@ def test_it_decorates():
     assert double.call(ToolCall("double", {"number": 21})).content == "42"
 
 
+def test_a_default_that_json_does_not_know_is_left_out_of_the_schema():
+    def count(items: list[str] = ()):
+        """Counts."""
+
+    assert FunctionTool(count).parameters["properties"]["items"] == {"type": "array", "items": {"type": "string"}}
+
+
 class Shop:
     def __init__(self):
         self.sold = []

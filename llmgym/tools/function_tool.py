@@ -77,7 +77,7 @@ def _parameters_of(function: Callable[..., Any], tool: str, meanings: Mapping[st
             properties[name]["description"] = meanings[name]
         if parameter.default is parameter.empty:
             required.append(name)
-        elif parameter.default is not None:
+        elif isinstance(parameter.default, (str, int, float, list, dict)):
             properties[name]["default"] = parameter.default
     return {"type": "object", "properties": properties, "required": required}
 
