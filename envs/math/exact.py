@@ -16,6 +16,8 @@ MAX_DIGITS = 10_000
 MAX_FACTORIAL = 3_000
 MAX_TERMS = 2_000
 """Of a sum or product that is written with a range."""
+MAX_WORK = 3_000_000
+"""Of one evaluation, ranges within ranges included: 20 for each operation, and 1 for each 64 bits of its result."""
 _BITS = int(MAX_DIGITS / math.log10(2))
 
 
@@ -27,23 +29,39 @@ class NotExact(Exception):
     """The value is irrational, undefined or not understood."""
 
 
-def value_of(expression: Expression, variables: Mapping[str, Fraction] | None = None) -> Fraction | None:
+class Budget:
+    """What an evaluation may still spend. Limits on each range alone would multiply where ranges stand in ranges."""
+
+    def __init__(self, work: int = MAX_WORK) -> None:
+        self.work_left = work
+
+    def spend(self, work: int) -> None:
+        """Raises TooLarge where that much is not left."""
+        self.work_left -= work
+        if self.work_left < 0:
+            raise TooLarge
+
+
+def value_of(
+    expression: Expression, variables: Mapping[str, Fraction] | None = None, budget: Budget | None = None
+) -> Fraction | None:
     """The value of an expression, or None where it is not rational or not defined.
 
     Args:
         expression: what to evaluate.
         variables: values of its variables.
+        budget: what may be spent, where this is a part of a longer evaluation.
 
     Raises:
         TooLarge: the gate refuses it.
     """
     try:
-        return _value(expression, variables or {})
+        return _value(expression, variables or {}, budget or Budget())
     except (NotExact, ZeroDivisionError):
         return None
 
 
-def _value(node: Expression, variables: Mapping[str, Fraction]) -> Fraction:
+def _value(node: Expression, variables: Mapping[str, Fraction], budget: Budget) -> Fraction:
     if isinstance(node, Number):
         return node.value
     if isinstance(node, Symbol):
@@ -51,16 +69,18 @@ def _value(node: Expression, variables: Mapping[str, Fraction]) -> Fraction:
             return variables[node.name]
         raise NotExact
     if node.name in ("sum", "prod"):
-        return _over_range(node, variables)
+        return _over_range(node, variables, budget)
     rule = _RULES.get(node.name)
     if rule is None:
         raise NotExact
-    return _checked(rule(*(_value(arg, variables) for arg in node.args)))
+    return _checked(rule(*(_value(arg, variables, budget) for arg in node.args)), budget)
 
 
-def _checked(value: Fraction) -> Fraction:
-    if max(value.numerator.bit_length(), value.denominator.bit_length()) > _BITS:
+def _checked(value: Fraction, budget: Budget) -> Fraction:
+    num_bits = max(value.numerator.bit_length(), value.denominator.bit_length())
+    if num_bits > _BITS:
         raise TooLarge
+    budget.spend(20 + num_bits // 64)
     return value
 
 
@@ -131,17 +151,17 @@ def _whole_arguments(function: Callable[..., int]) -> Callable[..., Fraction]:
     return applied
 
 
-def _over_range(node: Operation, variables: Mapping[str, Fraction]) -> Fraction:
+def _over_range(node: Operation, variables: Mapping[str, Fraction], budget: Budget) -> Fraction:
     body, index, *bounds = node.args
-    low, high = (_value(bound, variables) for bound in bounds)
+    low, high = (_value(bound, variables, budget) for bound in bounds)
     if low.denominator != 1 or high.denominator != 1 or not isinstance(index, Symbol):
         raise NotExact
     if high - low > MAX_TERMS:
         raise TooLarge
     total = Fraction(node.name == "prod")
     for term in range(int(low), int(high) + 1):
-        value = _value(body, {**variables, index.name: Fraction(term)})
-        total = _checked(total * value if node.name == "prod" else total + value)
+        value = _value(body, {**variables, index.name: Fraction(term)}, budget)
+        total = _checked(total * value if node.name == "prod" else total + value, budget)
     return total
 
 

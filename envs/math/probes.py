@@ -16,7 +16,7 @@ from typing import Any
 import mpmath  # type: ignore[import-untyped]
 
 from . import exact
-from .exact import TooLarge
+from .exact import Budget, TooLarge
 from .tree import Expression, Number, Operation, Symbol, nodes, variables
 
 PRECISIONS = (60, 400)
@@ -25,6 +25,8 @@ _AGREEMENT = (45, 380)
 """Digits in which equal values agree, at each precision."""
 _MAX_LOG = 20_000
 """Natural logarithm of the largest value, and largest argument of a periodic function, that is computed."""
+_MAX_WORK = 2_000_000
+"""Of one comparison at all its points: 20 for each operation."""
 _WHOLE = frozenset(("!", "!!", "binom", "floor", "ceil", "mod", "sum", "prod", "gcd", "lcm"))
 """Operations whose variables are whole numbers."""
 _ENOUGH = 3
@@ -103,10 +105,10 @@ def compare(answer: Expression, reference: Expression, agree: Callable[[Any, Any
         TooLarge: the gate refuses one of them.
     """
     found, refused = 0, None
-    places = points(answer, reference)
+    places, budget = points(answer, reference), Budget(_MAX_WORK)
     for point in places:
         try:
-            verdict = _agree_at(point, answer, reference, agree)
+            verdict = _agree_at(point, answer, reference, agree, budget)
         except TooLarge as error:  # at this point; at others it may be small
             refused = error
             continue
@@ -121,13 +123,17 @@ def compare(answer: Expression, reference: Expression, agree: Callable[[Any, Any
 
 
 def _agree_at(
-    point: Point, answer: Expression, reference: Expression, agree: Callable[[Any, Any, Any], bool]
+    point: Point,
+    answer: Expression,
+    reference: Expression,
+    agree: Callable[[Any, Any, Any], bool],
+    budget: Budget,
 ) -> bool | None:
     verdict = False
     for digits, agreement in zip(PRECISIONS, _AGREEMENT, strict=True):
         with _lock, _context.workdps(digits):
             try:
-                left, right = Evaluation(point), Evaluation(point)
+                left, right = Evaluation(point, budget), Evaluation(point, budget)
                 a, b = left.value(answer), right.value(reference)
             except Undefined:
                 return None
@@ -142,10 +148,11 @@ def _agree_at(
 def ratio_is_constant(answer: Expression, reference: Expression, *, positive: bool) -> bool | None:
     """Whether one expression is the other times a constant that is not 0; None where that cannot be seen."""
     ratios: list[Any] = []
+    budget = Budget(_MAX_WORK)
     with _lock, _context.workdps(PRECISIONS[0]):
         for point in points(answer, reference):
             try:
-                a, b = Evaluation(point).value(answer), Evaluation(point).value(reference)
+                a, b = Evaluation(point, budget).value(answer), Evaluation(point, budget).value(reference)
             except (Undefined, TooLarge):
                 continue
             tiny = _context.mpf(10) ** -_AGREEMENT[0]
@@ -188,7 +195,7 @@ def approximate(expression: Expression) -> Fraction | None:
         return value
     with _lock, _context.workdps(PRECISIONS[0]):
         try:
-            return as_fraction(Evaluation({}).value(expression))
+            return as_fraction(Evaluation({}, Budget(_MAX_WORK)).value(expression))
         except Undefined:
             return None
 
@@ -196,8 +203,9 @@ def approximate(expression: Expression) -> Fraction | None:
 class Evaluation:
     """The value of an expression at one point, at the precision of the context. Used under the lock."""
 
-    def __init__(self, point: Point) -> None:
+    def __init__(self, point: Point, budget: Budget) -> None:
         self.point = point
+        self.budget = budget
         self.is_lossy = False
         """A sum lost digits to a term that is far smaller, or to cancellation: more digits are needed."""
         self.has_swallowed = False
@@ -219,13 +227,14 @@ class Evaluation:
         if isinstance(node, Symbol):
             return self._symbol(node.name)
         if node.name in _WHOLE:
-            whole = exact.value_of(node, self.point)
+            whole = exact.value_of(node, self.point, self.budget)
             if whole is not None:
                 return _number(whole)
             if node.name in ("sum", "prod"):
                 return self._over_range(node)
             if node.name not in ("floor", "ceil"):
                 raise Undefined(node.name)
+        self.budget.spend(20)
         values = [self._value(arg) for arg in node.args]
         result = self._apply(node.name, values)
         if isinstance(result, _context.mpc) and result.imag == 0:
@@ -301,7 +310,7 @@ class Evaluation:
 
     def _over_range(self, node: Operation) -> Any:
         body, index, *bounds = node.args
-        low, high = (exact.value_of(bound, self.point) for bound in bounds)
+        low, high = (exact.value_of(bound, self.point, self.budget) for bound in bounds)
         if (
             low is None
             or high is None
@@ -314,7 +323,7 @@ class Evaluation:
             raise TooLarge
         total = _context.mpf(node.name == "prod")
         for term in range(int(low), int(high) + 1):
-            inner = Evaluation({**self.point, index.name: Fraction(term)})
+            inner = Evaluation({**self.point, index.name: Fraction(term)}, self.budget)
             value = inner._value(body)
             total = total * value if node.name == "prod" else self._sum(total, value)
         return total
