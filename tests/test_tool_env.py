@@ -240,6 +240,15 @@ def test_tools_of_a_class_are_not_shared_by_the_episodes_of_its_instances():
     assert one.tools[1] is other.tools[1]
 
 
+def test_tools_that_a_task_brought_are_closed_when_the_next_brings_others():
+    env = begun(Die())
+    (first,) = env.tools
+    env.tools = (FunctionTool(lambda: 0, name="zero", description="Zero."),)
+    env.begin_tools(RNG)
+
+    assert first.is_closed
+
+
 def test_a_tool_with_state_that_nobody_began_is_reported_and_not_used():
     class Forgets(Asks):
         def reset(self, task, rng):

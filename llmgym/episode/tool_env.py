@@ -26,7 +26,7 @@ class ToolEnv(MessageEnv):
     failure (any error but `ToolError`) is not caught: it is not the policy's doing.
     """
 
-    _begun: Sequence[Tool] | None = None
+    _begun: Sequence[Tool] = ()
 
     @abstractmethod
     def answer(self, message: AssistantMessage) -> EnvResponse | Awaitable[EnvResponse]:
@@ -37,6 +37,9 @@ class ToolEnv(MessageEnv):
 
     def begin_tools(self, rng: np.random.Generator) -> None:
         """Begin all tools anew. `reset` does so where one of them holds anything of an episode."""
+        for tool in self._begun:
+            if not any(tool is other for other in self.tools):
+                tool.close()
         if "tools" not in vars(self):  # those of the class are shared by its instances
             own = iter(copy.deepcopy([tool for tool in self.tools if tool.has_state]))
             self.tools = [next(own) if tool.has_state else tool for tool in self.tools]
