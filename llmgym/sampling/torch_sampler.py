@@ -17,12 +17,10 @@ from .next_token import next_tokens
 from .sampler import FinishReason, WeightSource
 from .torch_session import Request, TorchSession
 
-_SHARE_THAT_STARTS = 16
-"""First prompts join when there are one for every so many rows that run, ..."""
-_SHARE_THAT_GOES_ON = 8
-"""... rows go on with another turn when there are one for every so many, ..."""
+_SHARE_THAT_JOINS = 8
+"""Rows go on with another turn when there are one for every so many that run, ..."""
 _MAX_STEPS_WAITED = 16
-"""... and both after so many steps in which one could have joined."""
+"""... or after so many steps in which one could have joined."""
 
 
 class TorchSampler:
@@ -238,8 +236,8 @@ class TorchSampler:
     def _admit(self) -> list[Request]:
         """The requests that join now, each with a slot: its own, a free one, or that of an idle session.
 
-        A pass that rows join costs nearly as much more for a single one as for several, so they join a few at a time:
-        turns that go on, which need a pass of their own, more at a time than first prompts, which share one.
+        First prompts share a pass with the rows that run, so they join at once. Turns that go on need a pass of their
+        own, which costs nearly as much for a single row as for many, so they join a few at a time.
         """
         if not self._waiting:
             return []
@@ -247,10 +245,9 @@ class TorchSampler:
         slots += [slot for slot, holder in enumerate(self._holders) if holder is not None and not holder.is_sampling]
         num_placed = sum(request.session.slot is not None for request in self._waiting)
         num_first = min(len(self._waiting) - num_placed, len(slots))
-        self._steps_waited = self._steps_waited + 1 if num_placed or num_first else 0
-        are_few = num_first < max(1, len(self._running) // _SHARE_THAT_STARTS)
-        are_few &= num_placed < max(1, len(self._running) // _SHARE_THAT_GOES_ON)
-        if are_few and self._steps_waited <= _MAX_STEPS_WAITED:
+        self._steps_waited = self._steps_waited + 1 if num_placed else 0
+        are_few = num_placed < max(1, len(self._running) // _SHARE_THAT_JOINS)
+        if num_first == 0 and are_few and self._steps_waited <= _MAX_STEPS_WAITED:
             return []
         self._steps_waited = 0
         self._waiting.sort(key=lambda request: request.session.index)
