@@ -165,7 +165,7 @@ WITHOUT = "import sys; sys.modules[{package!r}] = None\n"
     ],
 )
 def test_missing_extra_is_named_with_the_line_that_installs_it(tmp_path, package, code, words):
-    (tmp_path / "rows.jsonl").write_text('{"problem": "?", "answer": "\\\\sqrt{x}"}\n')
+    (tmp_path / "rows.jsonl").write_text('{"problem": "?", "answer": "\\\\unknown{x}"}\n')
     (tmp_path / "rows.parquet").write_text("anything")
     program = WITHOUT.format(package=package) + (
         "import gymnasium, llmgym\n"

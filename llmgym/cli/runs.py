@@ -72,7 +72,7 @@ def train(
 
 
 def _environments(env: str | Sequence[str | Mapping[str, Any]], env_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
-    if isinstance(env, str):
+    if isinstance(env, str) or not isinstance(env, Sequence):  # what is neither is told to be no id
         return {"env": {"id": env, "kwargs": {} if env_kwargs is None else env_kwargs}}
     if env_kwargs is not None:
         raise ConfigError("env_kwargs belong to one environment, but several are given. Put kwargs into each mapping.")
