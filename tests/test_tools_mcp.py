@@ -111,7 +111,7 @@ def is_running(pid):
 
 
 def test_a_servers_tools_have_its_names_descriptions_and_schemas(shared):
-    assert [tool.name for tool in shared] == ["add", "count", "fail", "hang", "die", "pid"]
+    assert [tool.name for tool in shared] == ["add", "count", "fail", "refuse", "hang", "die", "pid"]
     assert (shared[0].description, shared[0].parameters["required"]) == ("Adds two numbers.", ["left"])
 
 
@@ -120,10 +120,11 @@ def test_a_tool_answers_in_text_on_whatever_loop_it_is_asked(shared):
 
 
 def test_mistakes_and_errors_of_a_tool_are_answers(shared):
-    wrong, failed = ask(shared, "add", left="3"), ask(shared, "fail")
+    wrong, failed, refused = ask(shared, "add", left="3"), ask(shared, "fail"), ask(shared, "refuse")
 
     assert wrong.content == "error: argument 'left' of add must be of type integer, not str"
     assert (failed.is_error, failed.content) == (True, "error: Error executing tool fail")
+    assert (refused.is_error, refused.content) == (True, "error: there is no such day")
 
 
 def test_calls_of_one_turn_share_the_connection(shared):
@@ -164,6 +165,24 @@ def test_a_server_that_dies_is_a_failure_of_ours_and_the_next_call_finds_a_new_o
         ask(own, "die")
 
     assert ask(own, "add", left=1).content == "2"
+
+
+def test_a_server_that_dies_fails_every_call_that_it_had_not_answered(own):
+    async def answers():
+        calls = [next(tool for tool in own if tool.name == name).call(ToolCall(name, {})) for name in ("hang", "die")]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [type(answer) for answer in asyncio.run(answers())] == [ToolFailure, ToolFailure]
+
+
+def test_a_call_is_not_left_waiting_where_another_thread_closes_the_connection(own):
+    async def answer():
+        call = asyncio.ensure_future(next(tool for tool in own if tool.name == "hang").call(ToolCall("hang", {})))
+        await asyncio.to_thread(own.close)
+        return await call
+
+    with pytest.raises(ToolFailure, match="closed"):
+        asyncio.run(answer())
 
 
 def test_a_call_that_takes_too_long_is_given_up(shared):

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, overload
 
@@ -15,6 +16,8 @@ import numpy as np
 from ..errors import ConfigError, ToolFailure
 from ..extras import require
 from .tool import Tool, ToolError
+
+_connecting = threading.Lock()
 
 
 class McpTools(Sequence[Tool]):
@@ -107,6 +110,7 @@ class McpTools(Sequence[Tool]):
         """End the connection, and the server where it was started. Calling it twice is harmless."""
         if self._connection is not None:
             self._connection.close()
+            self._connection.wait()
         self._connection, self._was_called = None, False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -136,16 +140,19 @@ class McpTools(Sequence[Tool]):
         return self._tools
 
     def _connect(self) -> _Connection:
-        if self._connection is None:
-            mcp = require("mcp", extra="mcp", purpose="A tool server")
-            target = self._url or mcp.StdioServerParameters(
-                command=self._command[0], args=list(self._command[1:]), env=self._env, cwd=self._cwd
-            )
-            self._connection = _Connection(mcp.Client(target))
-        return self._connection
+        with _connecting:  # two threads that ask at once make one connection
+            if self._connection is None:
+                mcp = require("mcp", extra="mcp", purpose="A tool server")
+                target = self._url or mcp.StdioServerParameters(
+                    command=self._command[0], args=list(self._command[1:]), env=self._env, cwd=self._cwd
+                )
+                self._connection = _Connection(mcp.Client(target))
+            return self._connection
 
     def _failure(self, error: Exception) -> ToolFailure:
-        self.close()
+        if self._connection is not None:
+            self._connection.close()  # without waiting: an event loop may be waiting for this
+        self._connection, self._was_called = None, False
         return ToolFailure(f"The tool server {self._place} failed: {str(error) or type(error).__name__}.")
 
 
@@ -195,8 +202,12 @@ class _Connection:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(answer(), self._loop))
 
     def close(self) -> None:
-        if not self._loop.is_closed():
+        """Begin to end it."""
+        with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def wait(self) -> None:
+        """Until it has ended, and its server with it."""
         self._thread.join(timeout=30)
 
     async def _hold(self) -> None:

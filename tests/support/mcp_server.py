@@ -5,7 +5,9 @@ import os
 import sys
 import time
 
+from mcp import MCPError
 from mcp.server import MCPServer
+from mcp.types import INVALID_PARAMS
 
 server = MCPServer("test", log_level="CRITICAL")
 counts = {"calls": 0}
@@ -28,6 +30,12 @@ def count() -> dict[str, int]:
 def fail() -> str:
     """Fails at what it does."""
     raise ValueError("nobody sees this")
+
+
+@server.tool()
+def refuse() -> str:
+    """Refuses by the protocol's own error."""
+    raise MCPError(INVALID_PARAMS, "there is no such day")
 
 
 @server.tool()
