@@ -17,7 +17,6 @@ from .tool import Tool, ToolError
 _INSTRUCTIONS_A_BEAT = 100
 """SQLite counts the instructions of its virtual machine in beats of so many. One of them may be slow."""
 _LIMITS = {
-    sqlite3.SQLITE_LIMIT_LENGTH: 100_000,  # of a text or blob; functions may take time in its square
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 20_000,
     sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 200,
     sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 50,
@@ -49,14 +48,16 @@ class Sql(Tool):
 
     The database is copied into memory, so that nothing reaches a file. A statement may read it and, unless it is
     read-only, change rows and tables; it can neither open another database nor set anything, and is stopped after so
-    many instructions of SQLite's virtual machine, which are the same on every machine.
+    many instructions of SQLite's virtual machine, which are the same on every machine. What it sorts or compares may go
+    to temporary files: one made to do harm can fill some GiB of them for some seconds, at the default limits.
 
     Args:
         database: file of a SQLite database, which is only read; None for an empty one.
         script: SQL statements that are run on the copy when the episode begins.
         is_read_only: False: the policy may change its copy.
         max_rows: rows that are shown.
-        max_instructions: for one statement; ten million take about a second.
+        max_value_chars: length of each text, blob or row, in the database and on the way to an answer.
+        max_instructions: for one statement; five million take about half a second.
         max_mib: size that the database may grow to.
 
     Raises:
@@ -65,7 +66,7 @@ class Sql(Tool):
 
     name = "sql"
     timeout_s = 60.0
-    """Beyond `max_instructions`, which end a statement much sooner."""
+    """Of which a statement has a third, where `max_instructions` do not end it much sooner."""
 
     def __init__(
         self,
@@ -74,7 +75,8 @@ class Sql(Tool):
         script: str = "",
         is_read_only: bool = True,
         max_rows: int = 50,
-        max_instructions: int = 10_000_000,
+        max_value_chars: int = 10_000,
+        max_instructions: int = 5_000_000,
         max_mib: int = 64,
     ) -> None:
         if database is not None and not Path(database).is_file():
@@ -84,10 +86,12 @@ class Sql(Tool):
             "script": script,
             "is_read_only": is_read_only,
             "max_rows": max_rows,
+            "max_value_chars": max_value_chars,
             "max_instructions": max_instructions,
             "max_mib": max_mib,
         }
         self._is_read_only, self._max_rows, self._max_instructions = is_read_only, max_rows, max_instructions
+        self._limits = {**_LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: max_value_chars}
         kind = "reads the database" if is_read_only else "reads or changes the database"
         self.description = f"Runs one SQLite statement, which {kind}."
         statement = {"type": "string", "description": "One SQLite statement."}
@@ -149,14 +153,14 @@ class Sql(Tool):
                 is_allowed = action in allowed
             return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY
 
-        beats_left, deadline = self._max_instructions // _INSTRUCTIONS_A_BEAT, time.monotonic() + self.timeout_s
+        beats_left, deadline = self._max_instructions // _INSTRUCTIONS_A_BEAT, time.monotonic() + self.timeout_s / 3
 
         def is_too_much() -> bool:
             nonlocal beats_left
             beats_left -= 1
             return beats_left < 0 or time.monotonic() > deadline
 
-        own_limits = {limit: connection.setlimit(limit, value) for limit, value in _LIMITS.items()}
+        own_limits = {limit: connection.setlimit(limit, value) for limit, value in self._limits.items()}
         connection.set_authorizer(authorize)
         connection.set_progress_handler(is_too_much, _INSTRUCTIONS_A_BEAT)
         try:
