@@ -102,12 +102,12 @@ class Sql(Tool):
     def connection(self) -> sqlite3.Connection:
         """The episode's database without any restriction, to look at what the policy made of it."""
         if self._connection is None:
-            self._connection = _connection()
-            database, script = self._settings["database"], self._settings["script"]
+            connection, database = _connection(), self._settings["database"]
             if database is not None:
                 with closing(sqlite3.connect(f"{Path(database).resolve().as_uri()}?mode=ro", uri=True)) as file:
-                    file.backup(self._connection)
-            self._connection.executescript(script)
+                    file.backup(connection)
+            connection.executescript(self._settings["script"])
+            self._connection = connection  # only where all of it is there
         return self._connection
 
     def begin(self, rng: np.random.Generator) -> Sql:  # noqa: ARG002
