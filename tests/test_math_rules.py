@@ -38,17 +38,32 @@ EQUAL = {
         (r"a_{37} = 19, \quad a_3 = 2", "a_3 = 2, a_{37} = 19"), ("B, A", r"\text{A,B}"),
     ],
     "relations": [
+        (r"P(\text{heads})=0.5", "1/2"), ("|AB| = 5", "5"), ("x^2-1=(x-1)(x+1)", "(x-1)(x+1)"),
         ("2x-y+1=0", "y=2x+1"), (r"-x > -1", "x < 1"), ("x^2+y^2=25", "x^2+y^2-25=0"), ("f'(x)=2x", "2x"),
         ("AB = 5", "5"), (r"3+4 = 7", "7"), (r"\frac{2}{\sqrt3} \approx 1.1547", r"\frac{2\sqrt{3}}{3}"),
         (r"a=1,\quadb=2", "a=1, b=2"), (r"x \equiv 3 \pmod{5}", r"x\equiv 3 \pmod 5"),
     ],
+    "layout": [
+        (r"{5 \over 6}", "5/6"), (r"\color{red}{42}", "42"), (r"\textcolor{red}{42}", "42"), (r"\underline{42}", "42"),
+        (r"{\bf 42}", "42"), (r"\large 42", "42"), (r"x^\prime", "x'"), ("6.02 x 10^23", r"6.02\times10^{23}"),
+        (r"\begin{pmatrix}1\\[2pt]5\end{pmatrix}", r"\begin{pmatrix}1\\5\end{pmatrix}"),
+    ],
     "matrices, ratios, times, numerals": [
+        ("2:30 p.m.", r"2{:}30\text{ PM}"), ("14:30", "2:30 PM"), ("12:30 AM", "0:30"), ("9 a.m.", "9:00 AM"),
+        (r"14{:}05", "14:05"), ("5∶3", "5:3"),  # noqa: RUF001
+        (r"1011_{\text{two}}", "1011_2"), ("52_{(8)}", "52_8"), ("12_{10}", "12"),
         (r"\left(\begin{array}{cc}1&2\\3&4\end{array}\right)", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
         (r"\frac12\begin{pmatrix}2\\4\end{pmatrix}", r"\begin{bmatrix}1\\2\end{bmatrix}"),
         (r"\langle 1,2\rangle", "(1,2)"),
         ("14:6:2", "7:3:1"), ("12:30 PM", r"12\!:\!30 \text{ p.m.}"), ("1011_{2}", "1011_2"), ("N = 52_8", "52_8"),
     ],
     "units": [
+        ("5 m/s^2", "5"), ("5 m/s", r"5\text{ m/s}"), ("5 m^2", r"5\text{ m}^2"), ("60 mph", "60 miles per hour"),
+        (r"60\,\frac{\text{km}}{\text{h}}", "60 km/h"), (r"70^\circ\text{F}", "70"), ("30 min", "30 minutes"),
+        ("20 years old", "20"), ("5 red balls", "5"), ("4 different ways", "4"), ("3 people", "3"),
+        ("3 tickets sold", "3"), ("$-5", "-5"), (r"60^\circ", r"\frac{\pi}{3}"), (r"\text{seven}", "7"),
+        ("100 million", "10^8"), (r"\$2.5 \text{ million}", "2500000"), ("5 thousand people", "5000"),
+        ("Option C", "C"), ("C", r"\textbf{(C)}\ 42"),
         (r"5\,\text{m/s}", "5 m/s"), ("5 m", "5"), (r"12\text{ cm}^2", "12"), (r"17\text{ right triangles}", "17"),
         (r"\frac{\pi}{4}\text{ radians}", r"\frac{\pi}{4}"), ("5", r"\text{five}"), ("€50", "50"), ("(C) 42", "C"),
     ],
@@ -59,6 +74,8 @@ DIFFERENT = {
         ("x^3", "x^2"), ("(-1)^n", "1"), (r"\cos(\pi n)", "1"), (r"\lfloor n/2\rfloor", "n/2"), ("a_1", "a"),
         (r"\log_{10} x", r"\ln x"), ("AB", "BA"), (r"1+10^{-60}", "1"), (r"\sqrt2+10^{-50}", r"\sqrt2"),
         ("1+e^{-500}", "1"), ("e^{-500}", "0"), ("1/0", r"\infty"), (r"0/0", "0"), ("-x", "x"), ("5n", "5"),
+        ("x+3", "|x+3|"), ("t+3", "|t+3|"), ("y+10", "|y+10|"), ("n+3", r"\sqrt{(n+3)^2}"), (r"\min(x,99)", "x"),
+        (r"\lfloor x\rfloor", "x"), (r"\lceil t\rceil", "t"),
     ],
     "decimals": [
         ("1.41422", r"\sqrt2"), ("3.14160", r"\pi"), ("3.1415", r"\pi"), ("1.00000", "1.000001"), ("22/7", r"\pi"),
@@ -70,15 +87,24 @@ DIFFERENT = {
         (r"(0,1)\cup(1,2)", "(0,2)"), (r"\{1,2,3\}", "(1,2,3)"),
     ],
     "lists": [
-        ("x=2, x=3", "2"), (r"5 \text{ or } 6", "5"), (r"5\pm 1", "4"), ("1,1,2", "1,2,2"), ("y=2, x=3", "x=2, y=3"),
+        ("x=2, x=3", "2"), (r"5 \text{ or } 6", "5"), (r"5\pm 1", "4"), ("1,1,2", "1,2,2"),
+        (r"\{1,2,\{3\}\}", "1,2,3"), ("y=2, x=3", "x=2, y=3"),
     ],
     "relations": [
-        ("2x+4=16", "x=6"), ("x=2", "x^2=4"), ("x+y<1", "x+y>1"), ("5 = 5 = 6", "6"), (r"x \ne 5", "5"),
+        ("2x+4=16", "x=6"), ("x=2", "x^2=4"), ("x+y<1", "x+y>1"), ("5 = 5 = 6", "6"), ("x^2+1=x^2+2", "x^2+1"),
+        (r"x \ne 5", "5"),
         (r"7 \approx 100", "7"),
     ],
     "matrices, ratios, times, numerals": [
         (r"\begin{pmatrix}1&2\end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"), ("1:15", "2:30"), ("11", "1011_2"),
         ("12:30 AM", "12:30 PM"), ("52_7", "52_8"),
+    ],
+    "units": [
+        ("3 m", r"3\text{ cm}"), ("3 g", r"3\text{ kg}"), ("3 L", r"3\text{ m}"), ("5 m/s", "5 m"),
+        ("5 m", r"5\text{ m}^2"),
+        (r"5\text{ squared}", "5"), (r"5\text{ cubed}", "5"), ("300%%", "3"), ("2500%%", "25"), ("3 million", "3"),
+        ("2s", r"2\text{ m}"), (r"\frac{\pi}{4}", r"60^\circ"), ("2:30 PM", "2:30 AM"), ("14:31", "2:30 PM"),
+        ("5 red balls and 6 blue balls", "5"), ("Option C", "D"), ("Option C or D", "C"),
     ],
     "words": [
         (r"\text{not even}", r"\text{even}"), (r"\text{even and odd}", r"\text{even}"), ("7 is wrong", "7"),

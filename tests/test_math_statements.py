@@ -14,7 +14,8 @@ from llmgym.envs.math.extraction import extract
         ("The area is 12π.", r"12\pi"), ("2+2=4", "4"), ("It costs $1,234.50.", "1234.5"), ("It is 25%.", r"25\%"),
         (r"\[ x = \frac{3}{2} \]", "1.5"), ("The interval is $[0, 1)$.", "[0,1)"),
         ("The answer is even.", r"\text{even}"),
-        ("Answer: 42 (since 6*7=42)", "42"), ("So, Tom has 12 apples left.", "12"), ("64 + 67 = **131**", "131"),
+        ("Answer: 42 (since 6*7=42)", "42"), ("So, Tom has 12 apples left.", "12"), ("Tom has 12 apples.", "12"),
+        ("64 + 67 = **131**", "131"),
         ("The answer is 7, I hope it is correct.", "7"), ("The answer is $24$. I hope it is correct.", "24"),
         ("The largest $n$ is 34.", "34"), ("She earns $18 every day.", "18"), ("<think>5</think>The answer is 7.", "7"),
     ],
@@ -31,7 +32,9 @@ def test_a_stated_answer_is_found(text, answer):
         "The answer is 42 million.", "It is somewhere between 40 and 42.", "Perhaps 42.", "42 is wrong",
         "Answer: 42\nAnswer: 43", "<think>The answer is 42.</think> I gave up.", "<think>The answer is 42",
         r"\boxed{41} or maybe \boxed{42}", r"\boxed{41} Alternatively, \boxed{42}", r"\boxed{41}, \boxed{42}",
-        "\\boxed{41}\n\\boxed{42}", r"\boxed{} The answer is 42.",
+        "\\boxed{41}\n\\boxed{42}", "The answer could be 42.", r"so it is \boxed{42", r"\boxed{41}/\boxed{42}",
+        r"\boxed{41} \\ \boxed{42}", r"\boxed{41} vs \boxed{42}", r"$x=\boxed{41}$ or $x=\boxed{42}$",
+        r"\boxed{41}, or even \boxed{42}", r"\boxed{} The answer is 42.",
     ],
 )  # fmt: skip
 def test_an_answer_that_is_denied_hedged_listed_or_hidden_is_not_stated(text):

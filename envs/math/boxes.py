@@ -10,15 +10,15 @@ from .normal_form import word_set
 _BOX_TOKEN = re.compile(r"\\{1,2}(?P<box>boxed|fbox)\s{0,9}\{|\\.|(?P<open>\{)|(?P<close>\})", re.DOTALL)
 _MAX_BETWEEN = 80
 """Characters between two boxes of one closing phrase."""
-_PUNCTUATION = re.compile(r"\\[()\[\]]|\\q?quad(?![A-Za-z])|\\text\s{0,3}\{|\\[,;:! ]|[\s$.,;:{}*&]+")
-_ASSIGNMENT = re.compile(r"[A-Za-z](?:_\{?\w{1,9}\}?)?(?:\([A-Za-z]\))?=")
+_PUNCTUATION = re.compile(r"\\[()\[\]]|\\q?quad(?![A-Za-z])|\\text\s{0,3}\{|\\[,;:! \\]|[\s$.,;:{}*&/|]+")
+_ASSIGNMENT = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?:_\{?\w{1,9}\}?)?(?:\([A-Za-z]\))?\s?=\s{0,3}$")
 _JOINING = re.compile(r"and|or|&")
 _HEDGES = word_set(
     """
-    or alternatively maybe perhaps possibly else also and it is may might could be either
+    or vs versus alternatively maybe perhaps possibly else even also and it is may might could be either
     """
 )
-_ALTERNATIVES = frozenset(["or", "alternatively", "maybe", "perhaps", "possibly"])
+_ALTERNATIVES = frozenset(["or", "vs", "versus", "alternatively", "maybe", "perhaps", "possibly"])
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,13 @@ class Box:
     """"boxed" or "fbox"."""
     start: int
     """Where the command begins."""
-    content: str
-    end: int
-    """Behind the closing brace."""
+    content_start: int
+    content_end: int
+
+    @property
+    def end(self) -> int:
+        """Behind the closing brace."""
+        return self.content_end + 1
 
 
 def boxed(text: str) -> str | None:
@@ -47,7 +51,7 @@ def boxed(text: str) -> str | None:
     first = len(boxes) - 1
     while first > 0 and _are_joined(boxes[first - 1], boxes[first], text):
         first -= 1
-    return ", ".join(box.content for box in boxes[first:])
+    return ", ".join(text[box.content_start : box.content_end] for box in boxes[first:])
 
 
 def _are_joined(left: Box, right: Box, text: str) -> bool:
@@ -55,9 +59,9 @@ def _are_joined(left: Box, right: Box, text: str) -> bool:
         return False
     between = text[left.end : right.start]
     is_comma = "," in between or ";" in between
-    words = _PUNCTUATION.sub(" ", between).split()
-    if words and _ASSIGNMENT.fullmatch("".join(words[-2:])):  # "and y =" names what the next box holds
-        words = words[:-2] if words[-1] == "=" else words[:-1]
+    name = _ASSIGNMENT.search(between)  # "and y =" names what the next box holds
+    words = _PUNCTUATION.sub(" ", between[: name.start()] if name else between).split()
+    if name:
         return is_comma or any(map(_JOINING.fullmatch, words))
     if not words:
         return is_comma or "." not in between
@@ -80,8 +84,8 @@ def outermost_boxes(text: str) -> list[Box]:
         elif token["close"] and stack:
             opening = stack.pop()
             if opening is not None:
-                command, start, content = opening
+                command, start, content_start = opening
                 while closed and closed[-1].start >= start:
                     closed.pop()  # it stands inside the box that closes here
-                closed.append(Box(command, start, text[content : token.start()], token.end()))
+                closed.append(Box(command, start, content_start, token.start()))
     return closed

@@ -29,6 +29,7 @@ _RUNAWAY = re.compile(r"\d{200}|[eE^]\s?\{?\s?[+-]?\d{4}|\^[^+*/,=-]{0,40}\^|!")
 _SIDE_BY_SIDE = re.compile(r"(?<![\^_\d])\d+\s+\d")
 """Two numbers with a space between them, which math-verify would add up: 1 2 is not 3."""
 _LETTERED = re.compile(r"\(?(?P<letter>[A-J])[).:](?P<text>[A-Za-z0-9$\\(].{0,200})", re.DOTALL)
+_NAMED_OPTION = re.compile(r"(?:option|choice|answer)\s?\(?(?P<letter>[A-J])\)?", re.IGNORECASE)
 _OTHER_LETTER = re.compile(r"\b[A-J]\b")
 _BOX = re.compile(r"\\f?box")
 _BARE_WORD = re.compile(r"(?<![\\A-Za-z])(?<!n\{)(?<!d\{)[A-Za-z]{4,}")
@@ -94,7 +95,7 @@ def _compared(answer: str, reference: str, timeout_s: float) -> Verdict:
     expected = _read_reference(reference)
     try:
         given = read(answer)
-        if given.plain == expected.plain or _chooses(given.plain, expected.plain):
+        if given.plain == expected.plain or _choose_alike(given.plain, expected.plain):
             return Verdict(Outcome.CORRECT)
         if given.reading is not None and expected.reading is not None:
             is_equal = rules.equal(given.reading, expected.reading)
@@ -112,6 +113,12 @@ def _compared(answer: str, reference: str, timeout_s: float) -> Verdict:
     except Undecided:
         pass
     return _compare_by_math_verify(given, expected, timeout_s)
+
+
+def _choose_alike(answer: str, reference: str) -> bool:
+    if named := _NAMED_OPTION.fullmatch(answer):
+        return named["letter"].upper() == reference
+    return _chooses(answer, reference) or _chooses(reference, answer)
 
 
 def _chooses(answer: str, letter: str) -> bool:

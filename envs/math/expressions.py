@@ -14,7 +14,7 @@ from . import numerals
 from .cursor import Cursor
 from .normal_form import word_set
 from .numerals import number
-from .tokens import FUNCTIONS, Token, UnknownCommand, Unreadable
+from .tokens import FUNCTIONS, GREEK, Token, UnknownCommand, Unreadable
 from .tree import Brackets, Expression, Matrix, Number, Operation, Reading, Symbol, integer, is_expression, negated
 
 MAX_DEPTH = 40
@@ -25,6 +25,7 @@ _BARS = {"|": ("|", "abs"), "⌊": ("⌋", "floor"), "⌈": ("⌉", "ceil")}
 _CURRENCIES = {"\\$": "$", "$": "$", "€": "euro", "£": "pound", "¥": "yen", "₹": "rupee"}
 _FRACTIONS = ("frac", "dfrac", "tfrac", "cfrac")
 _BINOMIALS = ("binom", "dbinom", "tbinom")
+_BETWEEN_SUMS = {"choose": "binom", "over": "/"}
 _ENDS_AN_ITEM = word_set(r") ] } \} , ; = ≠ < > ≤ ≥ ∈ ≈ ≡ and or & \\ ∪ ∖ ∩ ⟩ :") | {""}
 _SINGLE_LETTER_UNITS = frozenset("msghlLJNWVAKCF")
 _HALF_TURN = Operation("/", (Symbol("π"), integer(180)))
@@ -71,9 +72,8 @@ class ExpressionParser(Cursor, ABC):
             else:
                 parts = [Operation(sign, (_sum(parts), right))]
         self._depth -= 1
-        if self.peek().kind == "name" and self.peek().text == "choose":
-            self.take()
-            return Operation("binom", (_sum(parts), _value(self.sum())))
+        if self.peek().kind == "name" and self.peek().text in _BETWEEN_SUMS:
+            return Operation(_BETWEEN_SUMS[self.take().text], (_sum(parts), _value(self.sum())))
         return parts[0] if len(parts) == 1 else _sum(parts)
 
     def term(self) -> Reading:
@@ -136,16 +136,24 @@ class ExpressionParser(Cursor, ABC):
                     value = Operation("*", (_value(value), _HALF_TURN))
                 else:
                     self.unit = "°"
-            elif self.sees("%"):
-                self.take()
+                    self._accept_temperature()
+            elif self.accept("%"):
+                if self.sees("%"):
+                    _fail("two percent signs")
                 if self.peek().text in _ENDS_AN_ITEM:
                     self.unit = "%"
                 else:
                     value = Operation("/", (_value(value), integer(100)))
+            elif isinstance(value, Number) and self.peek().kind == "word" and self.peek().text in numerals.SCALES:
+                value = numerals.times_power_of_ten(value, numerals.SCALES[self.take().text])
             elif self.sees(*_CURRENCIES) and self.peek(1).kind not in ("number", "letter"):
                 self.unit = _CURRENCIES[self.take().text]
             else:
                 return value
+
+    def _accept_temperature(self) -> None:
+        if self.peek().kind == "letter" and self.peek().text in "CFK" and self.peek(1).text in _ENDS_AN_ITEM:
+            self.take()
 
     def _accept_degree(self) -> bool:
         if self.accept("°"):
@@ -164,7 +172,7 @@ class ExpressionParser(Cursor, ABC):
             case "letter":
                 return not (token.in_text and token.text in _SINGLE_LETTER_UNITS)
             case "name":
-                return token.text not in ("bmod", "mod", "pmod", "end", "choose")
+                return token.text not in ("bmod", "mod", "pmod", "end", *_BETWEEN_SUMS)
             case "sign":
                 return token.text in ("(", "[", "{", "⌊", "⌈") or (token.text == "|" and self._num_bars == 0)
         return False
@@ -187,7 +195,9 @@ class ExpressionParser(Cursor, ABC):
                 return self._between_bars(closing, name)
             case "sign" if token.text in _CURRENCIES:
                 self.unit = _CURRENCIES[token.text]
-                return self.atom() if not self.sees(*_CURRENCIES) else _fail("a currency without a number")
+                if self.sees(*_CURRENCIES):
+                    return _fail("a currency without a number")
+                return self.factor() if self.sees("-") else self.atom()
             case "sign" if token.text == "∅":
                 return Brackets("{", (), "}")
         return _fail(f"{token.text or 'the end'!r} where a value was expected")
@@ -279,7 +289,7 @@ class ExpressionParser(Cursor, ABC):
             return self.matrix()
         if name in FUNCTIONS:
             return self._function(name)
-        if len(name) > 1 and name.isascii() and name.isalpha() and not name.istitle() and name not in _LETTERS:
+        if len(name) > 1 and name.isascii() and name.isalpha() and not name.istitle() and name not in GREEK:
             raise UnknownCommand(f"the command \\{name}")
         return self._symbol(name)
 
@@ -352,14 +362,6 @@ class ExpressionParser(Cursor, ABC):
         high = self.argument()
         body = _value(self.term())
         return Operation(name, (body, _value(index), low, high))
-
-
-_LETTERS = word_set(
-    """
-    alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega
-    ell hbar
-    """
-)
 
 
 def _value(reading: Reading) -> Expression:

@@ -19,6 +19,9 @@ INSTRUCTIONS: dict[AnswerFormat, str] = {
 """What `{format}` stands for in a prompt."""
 
 _PART = r"\{\s?[-+\u2212]?\d+(?:\.\d+)?\s?\}"
+_OPENED_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,9}\{")
+_MAX_CUT_OFF = 200
+"""Characters of a box that is cut off at the end of the text."""
 _NUMBER = re.compile(
     rf"""(?:(?<![\w)\]}}])[-+\u2212\u2013](?:\\?[$€£]\s?)?)?   # a sign, unless it subtracts from what stands before it
         (?:(?:\d+\s?)?\\[dt]?frac(?:{_PART}{_PART}|\d\d)
@@ -62,9 +65,14 @@ def visible_text(text: str) -> str:
 
 
 def boxed_or_stated(text: str) -> str | None:
-    """The last box, also an empty one; where there is none at all, the answer that the text states."""
+    """The last box, also an empty one; where there is none at all, the answer that the text states.
+
+    A box that is still open at the end was cut off, and so perhaps was the number in it.
+    """
     answer = boxed(text)
-    return stated(text) if answer is None else answer
+    if answer is None and not _OPENED_BOX.search(text[-_MAX_CUT_OFF:]):
+        return stated(text)
+    return answer
 
 
 def tagged(text: str) -> str | None:

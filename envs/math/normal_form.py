@@ -19,7 +19,7 @@ _SYMBOLS = str.maketrans(
         "≠": r"\ne ", "≈": r"\approx ", "≡": r"\equiv ", "∈": r"\in ", "°": r"^\circ ", "∪": r"\cup ", "∩": r"\cap ",
         "∅": r"\emptyset ", "±": r"\pm ", "∓": r"\mp ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ",
         "⌉": r"\rceil ", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "∠": r"\angle ", "△": r"\triangle ",
-        "∖": r"\setminus ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}",
+        "∖": r"\setminus ", "∶": ":", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}",
         "ℂ": r"\mathbb{C}", "′": "'", "’": "'", "‘": "'", "“": '"', "”": '"', "⟨": r"\langle ", "⟩": r"\rangle ",
         "\u2061": "", "\u2062": " ", "\u200b": "", "\ufeff": "", "\u00a0": " ", "\u202f": GROUP_MARK,
         "√": r"\sqrt ", "∛": r"\cbrt ", "…": r"\ldots ", "→": r"\to ", "∧": r"\wedge ", "∨": r"\text{ or }",
@@ -37,8 +37,18 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         # Text that was escaped twice. After a row break a command has a backslash of its own, which is the third one.
         (rf"(?<!\\)\\\\(?=(?:{_OFTEN_ESCAPED_TWICE})(?![a-zA-Z]))", r"\\"),
         (r"<\|[a-z_]{1,20}\|>", " "),
+        (r"\\{2}\s?\[\d{1,3}(?:\.\d{1,3})?\s?(?:pt|em|ex|mm|cm)\]", r"\\\\ "),
+        (r"\\(?:text)?color\s{0,9}\{[^{}]*\}|\\underline(?![a-zA-Z])", " "),
+        (r"\\frac\{\\text\{([^{}]*)\}\}\{\\text\{([^{}]*)\}\}", r"\\text{\1/\2}"),
+        (r"\^\s?(?:\{\s?\\prime\s?\}|\\prime(?![a-zA-Z]))", "'"),
+        (r"\{\s?:\s?\}", ":"),
+        (r"(?<=\d)\s?[xX]\s?(?=10\s?(?:\^|\*\*))", r"\\times "),
         (r"\\(?:left|right|[bB]igg?[lrm]?)(?![a-zA-Z])\s{0,9}\.?", ""),
-        (r"\\(?:displaystyle|textstyle|limits|nolimits|mathstrut|strut|hfill|nonumber)(?![a-zA-Z])", " "),
+        (
+            r"\\(?:displaystyle|textstyle|limits|nolimits|mathstrut|strut|hfill|nonumber|bf|rm|it|sf|tt|large|Large|LARGE"
+            r"|huge|Huge|small|normalsize)(?![a-zA-Z])",
+            " ",
+        ),
         (r"\\[hv]?phantom\s{0,9}(?:\{[^{}]*\}|[^\s{\\])", " "),
         (r"\\[hv]space\*?\s{0,9}\{[^{}]*\}", " "),
         (r"(?<=\d)\s?(?:\{\s?,\s?\}|,\s?\\!)\s{0,9}(?=\d{3})", GROUP_MARK),
@@ -70,7 +80,7 @@ def fold(text: str) -> str:
         text = _SCRIPT.sub(_script, text)
         text = "".join(map(_folded_character, text))
     text = without_delimiters(text)  # first, as two asterisks are a power as well
-    if any(sign in text for sign in "\\*<~{"):
+    if any(sign in text for sign in "\\*<~{^"):
         for pattern, replacement in _RULES:
             text = pattern.sub(replacement, text)
     return without_delimiters(text)

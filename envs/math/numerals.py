@@ -10,6 +10,8 @@ from .tree import Number, Operation, Reading
 
 MAX_DIGITS = 20_000
 """Of a number that is written out, and of a power of ten."""
+SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+"""Words for powers of ten behind a number."""
 _CHUNK = 4000
 """Digits that Python converts at once, below its own limit."""
 
@@ -62,11 +64,16 @@ def _scale(power: int) -> Fraction:
     return Fraction(_power_of_ten(power)) if power >= 0 else Fraction(1, _power_of_ten(-power))
 
 
+def times_power_of_ten(number: Number, power: int) -> Number:
+    """The number with its point moved; a decimal stays one, of as many digits."""
+    return Number(number.value * _scale(power), None if number.places is None else number.places - power, number.digits)
+
+
 def scientific(left: Reading, right: Reading) -> Number | None:
     """The decimal that a mantissa times a power of ten writes."""
     match left, right:
         case (
-            Number(value=mantissa, places=int(places), digits=digits),
+            Number(places=int()) as mantissa,
             Operation(
                 name="^",
                 args=(
@@ -75,5 +82,5 @@ def scientific(left: Reading, right: Reading) -> Number | None:
                 ),
             ),
         ) if power.denominator == 1 and abs(power) <= MAX_DIGITS:
-            return Number(mantissa * _scale(int(power)), places - int(power), digits)
+            return times_power_of_ten(mantissa, int(power))
     return None

@@ -7,6 +7,7 @@ floats: mpmath computes to 60 digits, and to 400 where a sum swallows one of its
 from __future__ import annotations
 
 import os
+import re
 import threading
 import zlib
 from collections.abc import Callable, Mapping
@@ -25,10 +26,14 @@ _AGREEMENT = (45, 380)
 """Digits in which equal values agree, at each precision."""
 _MAX_LOG = 20_000
 """Natural logarithm of the largest value, and largest argument of a periodic function, that is computed."""
-_MAX_WORK = 2_000_000
+_MAX_WORK = 1_000_000
 """Of one comparison at all its points: 20 for each operation."""
 _WHOLE = frozenset(("!", "!!", "binom", "floor", "ceil", "mod", "sum", "prod", "gcd", "lcm"))
 """Operations whose variables are whole numbers."""
+_BENT = frozenset(("abs", "min", "max", "sgn", "root", "floor", "ceil"))
+"""Operations that have no effect, or another one, beyond some point."""
+_COUNTS = re.compile(r"[i-nN](?:_.*)?")
+"""Names of variables that are whole numbers where they are rounded: n/2 is, x/2 is not."""
 _ENOUGH = 3
 """Points at which both sides must be defined."""
 
@@ -59,17 +64,24 @@ def points(*expressions: Expression) -> list[Point]:
         return [{}]
     if any(_needs_whole_numbers(expression) for expression in expressions):
         return [{name: _whole_number(name, index) for name in names} for index in range(14)]
-    return [{name: _rational(name, index) for name in names} for index in range(11)]
+    has_bend = any(_has_bend(expression) for expression in expressions)
+    return [{name: _rational(name, index) for name in names} for index in range(13 if has_bend else 11)]
 
 
 def _needs_whole_numbers(expression: Expression) -> bool:
     for node in nodes(expression):
         if isinstance(node, Operation):
+            if node.name in ("floor", "ceil") and not all(_COUNTS.fullmatch(name) for name in variables(node)):
+                continue
             if node.name in _WHOLE and variables(node):
                 return True
             if node.name == "^" and variables(node.args[1]) and _is_negative(node.args[0]):
                 return True
     return False
+
+
+def _has_bend(expression: Expression) -> bool:
+    return any(isinstance(node, Operation) and node.name in _BENT for node in nodes(expression))
 
 
 def _is_negative(base: Expression) -> bool:
@@ -81,13 +93,18 @@ def _whole_number(name: str, index: int) -> Fraction:
 
 
 def _rational(name: str, index: int) -> Fraction:
-    """Positive at the first seven points, negative at two, of either sign at the last two; of several sizes."""
+    """Positive at the first seven points, negative at two, of either sign at the next two; of several sizes.
+
+    The last two are large, one of them negative: |x + 9| is not x + 9.
+    """
     seed = zlib.crc32(f"{name}{index}".encode())
     size = Fraction(1 + seed % 9973, 9973)
     value = (
         size
         * (Fraction(3), Fraction(1), Fraction(20), Fraction(3, 2), Fraction(7), Fraction(1, 2), Fraction(60))[index % 7]
     )
+    if index > 10:
+        return (-100 if index % 2 else 100) * (1 + size)
     if index in (7, 8):
         return -value
     return -value if index > 8 and seed % 2 else value

@@ -11,7 +11,7 @@ from fractions import Fraction
 from . import exact, units
 from .expressions import CLOSING, MAX_DEPTH, ExpressionParser
 from .normal_form import fold, plain
-from .numerals import MAX_DIGITS
+from .numerals import MAX_DIGITS, number
 from .real_sets import is_set
 from .tokens import Token, UnknownCommand, Unreadable, tokenize
 from .tree import (
@@ -70,11 +70,14 @@ _NUMBER_WORDS = {
         ]
     )
 }
+_BASE_NAMES = {word: str(value) for word, value in _NUMBER_WORDS.items() if 2 <= value <= 16}
 _ALL_REALS = frozenset(
     ("all real numbers", "all reals", "the real numbers", "real numbers", "the set of all real numbers")
 )
-_BASE_NUMERAL = re.compile(r"(-?)([0-9A-Za-z]{1,64}(?:\.[0-9A-Za-z]{1,64})?)_(?:\{(\d{1,2})\}|(\d{1,2}))")
-_FONT_AROUND = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\{([0-9A-Za-z]+)\}(?=_)")
+_BASE_NUMERAL = re.compile(
+    r"(-?)([0-9A-Za-z]{1,64}(?:\.[0-9A-Za-z]{1,64})?)_(?:\{\(?(\d{1,2}|[a-z]{3,9})\)?\}|(\d{1,2}))"
+)
+_FONT_AROUND = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\{([0-9A-Za-z]+)\}(?=_|\}$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ def read(text: str) -> Answer:
 
 
 def _numeral(sign: str, digits: str, braced_base: str | None, bare_base: str | None) -> Reading:
-    subscript = braced_base or bare_base or ""
+    subscript = _BASE_NAMES.get(braced_base or "", braced_base) or bare_base or ""
     base = int(subscript) if re.fullmatch(r"[0-9]{1,2}", subscript) else 0
     digits = digits.upper()
     is_numeral = 2 <= base <= 36 and (digits[:1].isdigit() or base > 10)
@@ -122,6 +125,8 @@ def _numeral(sign: str, digits: str, braced_base: str | None, bare_base: str | N
             if len(digits) > 1
             else Symbol(f"{digits.lower()}_{subscript}")
         )
+    if base == 10:
+        return number(digits) if not sign else negated(number(digits))
     return Numeral(sign + (digits.lstrip("0") or "0"), base)
 
 
@@ -230,7 +235,7 @@ class AnswerParser(ExpressionParser):
             return False
         index += 1
         first = index
-        while index < len(tokens) and (tokens[index].kind in ("letter", "number") or tokens[index].text == ","):
+        while index < len(tokens) and (tokens[index].kind in ("letter", "number", "word") or tokens[index].text == ","):
             index += 1
         return index > first and [token.text for token in tokens[index : index + 2]] in (
             [")", "="], [")", "<"], [")", "≤"], [")", ">"], [")", "≥"],

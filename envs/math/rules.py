@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from . import probes, real_sets, units, values
+from . import probes, quantities, real_sets, units, values
 from .canonical import key
 from .reading import number_word
 from .tree import (
@@ -67,9 +67,9 @@ def _equal_unnamed(answer: Reading, reference: Reading) -> bool:
         case _, Text():
             return _equal_words(answer, reference)
         case Text(), _:
-            return False
+            return _names_number(answer, reference)
         case (Quantity(), _) | (_, Quantity()):
-            return _equal_quantities(answer, reference)
+            return _equal_quantities(quantities.measured(answer) or answer, quantities.measured(reference) or reference)
         case Brackets(), Brackets():
             return _equal_brackets(answer, reference)
         case Brackets(opening="{", items=(only,)), _:
@@ -90,22 +90,21 @@ def _equal_unnamed(answer: Reading, reference: Reading) -> bool:
             Ratio(parts=parts),
             Clock(fields=fields, half=half),
         ):
-            return [integer(field) for field in fields][: len(parts)] == list(parts) and bool(half)
+            shown = [integer(field) for field in fields], [integer(field) for field in _of_24_hours(fields, half)]
+            return bool(half) and any(time[: len(parts)] == list(parts) for time in shown)
         case Numeral(), Numeral():
             return answer == reference
     if is_expression(answer) and is_expression(reference):
+        if _is_constant(reference) and (measured := quantities.measured(answer)) is not None:
+            return _equal_quantities(measured, reference)
         if any(len(values.expanded(side)) > 1 for side in (answer, reference)):  # type: ignore[arg-type]
             return False
-        return values.equal(_without_letter_unit(answer, reference), reference)  # type: ignore[arg-type]
+        return values.equal(answer, reference)  # type: ignore[arg-type]
     return False
 
 
-def _without_letter_unit(answer: Expression, reference: Expression) -> Expression:
-    """5 of "5 m", where the reference is a constant, so that m is no variable of the problem."""
-    match answer:
-        case Operation(name="*", args=(value, Symbol(name="m" | "s" | "g" | "h" | "L"))) if _is_constant(reference):
-            return value
-    return answer
+def _of_24_hours(fields: tuple[int, ...], half: str) -> tuple[int, ...]:
+    return (fields[0] % 12 + 12 * (half == "pm"), *fields[1:])
 
 
 # --- names
@@ -136,14 +135,16 @@ def _named_value(members: tuple[Reading, ...], relations: tuple[str, ...]) -> tu
             return _name_of(first), rest[-1]
     elif len(members) == 2 and _is_name(rest[0]) and _is_constant(first):
         return _name_of(rest[0]), first
-    elif all(_is_constant(member) for member in members) and all(_is_same_constant(first, other) for other in rest):
+    elif all(map(is_expression, members)) and all(equal(first, other) for other in rest):
+        return None, rest[-1]  # constants, or writings of one formula
+    elif all(map(_is_constant, members)) and all(equal(first, other) for other in rest):
         return None, rest[-1]
     return None, chain
 
 
 def _is_about(rounded: Reading, value: Reading) -> bool:
     """Whether one constant is within two percent of another."""
-    (left, _), (right, _) = _quantity(rounded), _quantity(value)
+    (left, _), (right, _) = quantities.split(rounded), quantities.split(value)
     if left is None or right is None or variables(left) or variables(right):
         return False
     near, exactly = probes.approximate(left), probes.approximate(right)
@@ -157,6 +158,8 @@ def _is_name(reading: Reading) -> bool:
             return not _is_constant(reading)
         case Operation(name="*", args=args):
             return all((isinstance(arg, Symbol) and arg.name[:1].isupper()) or _is_segment(arg) for arg in args)
+        case Operation(name="abs", args=(inner,)):
+            return _is_segment(inner)
         case Brackets(opening="(", items=items):
             return all(_is_name(item) for item in items)
         case Ratio(parts=parts):
@@ -220,11 +223,18 @@ def _equal_lists(answer: Reading, reference: Reading) -> bool:
         return False
     given, expected = _with_same_names(given, expected)
     for element in expected:
-        match = next((index for index, other in enumerate(given) if equal(other, element)), None)
+        match = next(
+            (i for i, other in enumerate(given) if _is_braced(other) == _is_braced(element) and equal(other, element)),
+            None,
+        )
         if match is None:
             return False
         del given[match]
     return True
+
+
+def _is_braced(reading: Reading) -> bool:
+    return isinstance(reading, Brackets) and reading.is_set
 
 
 def _distinct(elements: list[Reading]) -> list[Reading]:
@@ -275,28 +285,20 @@ def _equal_sets(answer: Reading, reference: Reading) -> bool | None:
 
 
 def _equal_quantities(answer: Reading, reference: Reading) -> bool:
-    given, given_unit = _quantity(answer)
-    expected, expected_unit = _quantity(reference)
+    given, given_unit = quantities.split(answer)
+    expected, expected_unit = quantities.split(reference)
     if given is None or expected is None:
         return False
+    if given_unit == units.DEGREE and not expected_unit and quantities.has_pi(expected):
+        return equal(given, expected) or equal(quantities.in_radians(given), expected)
+    if expected_unit == units.DEGREE and not given_unit and quantities.has_pi(given):
+        return equal(given, expected) or equal(given, quantities.in_radians(expected))
     if given_unit == units.PERCENT != expected_unit and not expected_unit:
         # The sign is a factor of 1/100, or is left away as a unit may be.
-        return equal(given, expected) or equal(_hundredth(given), expected)
+        return equal(given, expected) or equal(quantities.hundredth(given), expected)
     if expected_unit == units.PERCENT != given_unit and not given_unit:
-        return equal(given, expected) or equal(given, _hundredth(expected))
+        return equal(given, expected) or equal(given, quantities.hundredth(expected))
     return units.agree(given_unit, expected_unit) and equal(given, expected)
-
-
-def _quantity(reading: Reading) -> tuple[Expression | None, str]:
-    if isinstance(reading, Quantity):
-        return reading.value, reading.unit
-    return (reading if isinstance(reading, Number | Symbol | Operation) else None), ""
-
-
-def _hundredth(value: Expression) -> Expression:
-    if isinstance(value, Number):
-        return Number(value.value / 100, None if value.places is None else value.places + 2, value.digits)
-    return Operation("/", (value, integer(100)))
 
 
 def _equal_ratios(given: Sequence[Expression], expected: Sequence[Expression]) -> bool:
@@ -322,8 +324,12 @@ def _may_be_time(parts: Sequence[Expression]) -> bool:
 def _equal_words(answer: Reading, reference: Text) -> bool:
     if isinstance(answer, Text):
         return "".join(answer.words.split()) == "".join(reference.words.split())
-    value = number_word(reference)
-    return value is not None and is_expression(answer) and values.equal(answer, value)  # type: ignore[arg-type]
+    return _names_number(reference, answer)
+
+
+def _names_number(words: Text, other: Reading) -> bool:
+    value = number_word(words)
+    return value is not None and is_expression(other) and values.equal(other, value)  # type: ignore[arg-type]
 
 
 # --- equations and inequalities

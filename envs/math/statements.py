@@ -47,10 +47,12 @@ _COPULAS = tuple(
 """What a value may stand behind, tried in this order: "the roots are x = 2 and x = 3" names both."""
 _REMARK = re.compile(r"\s\([A-Za-z][^()]{0,300}\)\s*$")
 _DENIAL = re.compile(
-    r"\b(?:not|n't|never|either|neither|or|maybe|perhaps|possibly|cannot|no|isn't|wrong|incorrect|unsure|unknown|guess"
+    r"\b(?:not|n't|never|either|neither|or|maybe|perhaps|possibly|(?:may|might|could)\sbe(?=\s{0,3}\S{0,60}$)|cannot|no|isn't|wrong|incorrect|unsure|unknown|guess"
     r"|between|at\s(?:least|most)|(?:more|less|fewer|other|greater|smaller)\sthan|up\sto|if|unless)\b|\?\s*$",
     re.IGNORECASE,
 )
+_PROSE = re.compile(r"[A-Z][a-z]+,?\s+[A-Za-z]{2,}")
+"""The beginning of a sentence: "Tom has 12 apples" is no product."""
 _NUMBER = re.compile(
     r"(?<![\w.)\]}/^*+-])(?P<value>[-\u2212]?[$€£]?\d[\d,./]*(?<![,./])%?)"
     r"(?P<next>\s[a-zA-Z]+|)(?![\w/^*+=])"
@@ -77,7 +79,9 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 
 
 def _is_formula(text: str) -> bool:
-    return len(text) <= _MAX_FORMULA and (reading := read(text).reading) is not None and not _has_words(reading)
+    if len(text) > _MAX_FORMULA or _PROSE.match(text):
+        return False
+    return (reading := read(text).reading) is not None and not _has_words(reading)
 
 
 def _has_words(reading: Reading) -> bool:

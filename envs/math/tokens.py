@@ -24,7 +24,7 @@ _ALIASES = {
     "artanh": "arctanh", "cosec": "csc", "tg": "tan", "ctg": "cot", "infinity": "∞", "inf": "∞", "infty": "∞",
     "Infinity": "∞", "pi": "π", "Pi": "Π", "varphi": "phi", "varepsilon": "epsilon", "vartheta": "theta",
 }  # fmt: skip
-_GREEK = word_set(
+GREEK = word_set(
     """
     alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega
     Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar Re Im
@@ -60,6 +60,8 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _WORDS_ALONE = re.compile(r"[A-Za-z][A-Za-z\s,;'-]*")
+_SPACED_RUN = re.compile(r"\s{1,9}([A-Za-z]+)(?![A-Za-z(])")
+_BARE_HALF_OF_DAY = re.compile(r"(?<=\d)\s{0,9}([apAP])\.\s?[mM](?![A-Za-z])\.?")
 _HALF_OF_DAY = re.compile(r"(?<![A-Za-z])([apAP])\.?\s?[mM](?![A-Za-z])\.?")
 
 
@@ -92,7 +94,7 @@ def tokenize(folded: str) -> list[Token]:
     Raises:
         Unreadable: a brace of `\\text{` is not closed.
     """
-    scanner = _Scanner(folded)
+    scanner = _Scanner(_BARE_HALF_OF_DAY.sub(r" \1m", folded))
     scanner.scan(is_prose=_is_words(folded))
     return scanner.tokens
 
@@ -104,7 +106,13 @@ def _is_words(text: str) -> bool:
     if len(text) > 1 and text.isupper() and text.isalpha():
         return True
     runs = re.findall(r"[A-Za-z]+", text)
-    return max(map(len, runs)) >= 3 and not any(run in FUNCTIONS or run in _ALIASES or run in _GREEK for run in runs)
+    return max(map(len, runs)) >= 3 and not any(run in FUNCTIONS or run in _ALIASES or run in GREEK for run in runs)
+
+
+def _looks_like_word(run: str) -> bool:
+    return (
+        units.is_unit(run) or len(run) >= 5 or (len(run) == 4 and run.lower().endswith("s")) or units.speaks(run)
+    ) and run not in FUNCTIONS
 
 
 class _Scanner:
@@ -195,13 +203,13 @@ class _Scanner:
             return self._sign(lower, is_prose)
         if is_prose and len(run) > 1:
             return self._add("word", lower, in_text=True)
-        if run in FUNCTIONS or run in _ALIASES or run in _GREEK:
+        if lower in ("am", "pm", "min", "sq", "cu") and self._stands_behind_a_number():
+            return self._add("word", lower)
+        if run in FUNCTIONS or run in _ALIASES or run in GREEK:
             return self._add("name", _ALIASES.get(run, run))
         if self._is_environment():
             return self._add("word", run)
-        if lower in ("am", "pm", "min", "sq", "cu") and self.tokens and self.tokens[-1].kind == "number":
-            return self._add("word", lower)
-        if units.is_unit(run) or len(run) >= 5 or (len(run) == 4 and lower.endswith("s")) or units.speaks(run):
+        if _looks_like_word(run) or (len(run) > 2 and self._is_beside_a_word()):
             return self._add("word", lower)
         function = next((name for name in ("sin", "cos", "tan", "log", "ln") if run.startswith(name)), "")
         if function:
@@ -209,6 +217,18 @@ class _Scanner:
         for letter in run[len(function) :]:
             self._add("letter", letter, in_text=is_prose)
         return None
+
+    def _stands_behind_a_number(self) -> bool:
+        return (
+            bool(self.tokens) and self.tokens[-1].kind == "number" and self.text[self._position :][:1] not in ("(", "{")
+        )
+
+    def _is_beside_a_word(self) -> bool:
+        """Whether only spaces part it from a word: "red" of "5 red balls" is no product."""
+        if self._is_spaced and self.tokens and self.tokens[-1].kind == "word":
+            return True
+        following = _SPACED_RUN.match(self.text, self._position)
+        return following is not None and _looks_like_word(following[1])
 
     def _is_environment(self) -> bool:
         return len(self.tokens) > 1 and self.tokens[-1].text == "{" and self.tokens[-2].text in ("begin", "end")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from .normal_form import word_set
 
 PERCENT = "%"
+DEGREE = "°"
 
 _UNITS = {
     word: words.split()[0]
@@ -17,11 +18,15 @@ _UNITS = {
         "foot feet ft", "yard yards yd", "mile miles mi", "mg milligram milligrams", "g gram grams gm",
         "kg kilogram kilograms", "oz ounce ounces", "ml milliliter milliliters", "l liter liters litre litres",
         "gallon gallons", "second seconds sec s", "minute minutes min", "hour hours hr hrs h", "day days",
-        "week weeks", "month months", "year years", "unit units", "mph", "kph", "rad radian radians", "hz",
-        "volt volts", "joule joules", "newton newtons", "acre acres", "ton tons", "rpm", "mi/hour",
+        "week weeks", "month months", "year years", "unit units", "rad radian radians", "hz",
+        "volt volts", "joule joules", "newton newtons", "acre acres", "ton tons", "rpm",
+        "mile/hour mph", "km/hour kph kmh", "person persons people", "man men", "woman women", "child children",
+        "boy boys", "way ways",
     )
     for word in words.split()
 }  # fmt: skip
+_COUNTED = frozenset(("people", "men", "women", "children", "boys", "ways", "days"))
+"""Plurals that do not look like one."""
 _POWERS = {"square": "2", "sq": "2", "squared": "2", "cubic": "3", "cu": "3", "cubed": "3"}
 _CHANGES_THE_NUMBER = word_set(
     """
@@ -48,7 +53,9 @@ def unit_of(words: Sequence[str], *, in_text: bool) -> str | None:
         in_text: the words stand in `\\text{}`, where anything that does not speak about the number may be counted;
             elsewhere they must be known units or a plural.
     """
-    speaks_about_it = any(word in _CHANGES_THE_NUMBER or _FRACTION_OR_POWER.fullmatch(word) for word in words)
+    speaks_about_it = any(word in _CHANGES_THE_NUMBER or _FRACTION_OR_POWER.fullmatch(word) for word in words) or all(
+        word in _POWERS for word in words
+    )
     if not words or (speaks_about_it and not (in_text and tuple(words) == ("any", "text"))):
         return None
     known = _known(words)
@@ -89,4 +96,4 @@ def _known(words: Sequence[str]) -> str | None:
 
 
 def _is_plural(words: Sequence[str]) -> bool:
-    return any(re.fullmatch(r"[a-z]{2,}[^iusy]s", word) for word in words)
+    return any(word in _COUNTED or re.fullmatch(r"[a-z]{2,}[^iusy]s", word) for word in words)
