@@ -75,7 +75,7 @@ def _serve(name, server, found, is_over):
             continue
 
 
-def tests_of(entry: dict):
+def form_of(entry: dict):
     limits = Limits(wall_s=entry["timeout_s"])
     if isinstance(entry["tests"][0], dict):
         return StdioTests(cases=[StdioCase(**case) for case in entry["tests"]], limits=limits)
@@ -88,7 +88,7 @@ def attempt(sandbox, entry: dict, hits: list[str]) -> list[str]:
     before, memory_before = len(guest_processes()), own_memory_mib()
     hits.clear()
     started = time.monotonic()
-    grading = grade(sandbox, tests_of(entry), entry["submission"])
+    grading = grade(sandbox, form_of(entry), entry["submission"])
     wall_s = time.monotonic() - started
     wanted = entry["expect"]["reward"]
     if wanted == 0 and grading.is_all_passed and not entry.get("expect_visible_only"):
