@@ -219,7 +219,8 @@ def math_verify(require):
         (r"1+\sqrt{2}", r"\sqrt{2}+1"), ("(x+1)^2", "x^2+2x+1"), (r"\sqrt{17}", "4.123105625617661"),
         (r"\sqrt{16}", "4"), ("3.14159", r"\pi"),
         (r"\begin{pmatrix}0&1\\1&0\end{pmatrix}", r"\begin{bmatrix} 0 & 1 \\ 1 & 0 \end{bmatrix}"),
-        (r"2√3", r"2\sqrt{3}"),
+        (r"2√3", r"2\sqrt{3}"), (r"\sum_{n=0}^{\infty} \frac{1}{2^n}", "2"), (r"\int_0^1 x\,dx", "1/2"),
+        (r"\frac{\pi^2}{6}", r"\sum_{n=1}^{\infty} \frac{1}{n^2}"), (r"\lim_{x \to 0} \frac{\sin x}{x}", "1"),
     ],
 )  # fmt: skip
 def test_formulas_are_compared_by_their_meaning(answer, reference):
@@ -233,6 +234,7 @@ def test_formulas_are_compared_by_their_meaning(answer, reference):
         ("3.14", r"\pi"), (r"\sqrt{16}+10^{-7}", "4"),
         (r"1+\frac{1}{\mathrm{e}}", r"1-\frac{1}{\mathrm{e}}"), ("x+1", "t+1"), (r"\frac{1}{51!}", r"\frac{1}{50!}"),
         ("x", "|x|"), ("-2i", "2i"), (r"4\sqrt{2}", "4"), ("x+y-z+2=0", "5x-7y=0"), (r"\pm 3", "3"), ("4<x<6", "5"),
+        (r"\sum_{n=0}^{\infty} \frac{1}{2^n}", "3"), (r"\lim_{x \to 0} \frac{\sin x}{x}", "0"),
     ],
 )  # fmt: skip
 def test_formulas_of_different_meaning_differ(answer, reference):

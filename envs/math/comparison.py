@@ -26,6 +26,8 @@ _MAX_SYMBOLIC_LENGTH = 400
 """Characters of a formula that is sent to a worker."""
 _RUNAWAY = re.compile(r"\d{200}|[eE^]\s?\{?\s?[+-]?\d{4}|\^[^+*/,=-]{0,40}\^|!")
 """Numbers that nobody can write out: not for any evaluator, at whatever time limit."""
+_UPPER_LIMIT = re.compile(r"(\\(?:sum|prod|int)\s?_(?:\{[^{}]*\}|\w)\s?)\^")
+"""The sign before the upper limit of a range, which is no power."""
 _SIDE_BY_SIDE = re.compile(r"(?<![\^_\d])\d+\s+\d")
 """Two numbers with a space between them, which math-verify would add up: 1 2 is not 3."""
 _LETTERED = re.compile(r"\(?(?P<letter>[A-J])[).:](?P<text>[A-Za-z0-9$\\(].{0,200})", re.DOTALL)
@@ -157,7 +159,7 @@ def _unfit(text: str) -> str:
     """Why a formula is not sent to math-verify, or nothing."""
     if not text or len(text) > _MAX_SYMBOLIC_LENGTH:
         return "too long or too short to compare"
-    if _RUNAWAY.search(text):
+    if _RUNAWAY.search(_UPPER_LIMIT.sub(r"\1", text)):
         return "too large to compare"
     if _SIDE_BY_SIDE.search(text):
         return "several numbers side by side"

@@ -52,7 +52,8 @@ def _parse(text: str) -> Any:
         parsing_timeout=None,
         raise_on_error=False,
     )
-    return next((value for value in parsed if not isinstance(value, str)), None)
+    value = next((value for value in parsed if not isinstance(value, str)), None)
+    return value.doit() if isinstance(value, sympy.Expr) and value.has(sympy.Limit) else value  # N would leave it
 
 
 def _is_constant(value: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import exact, probes
 from .canonical import key
-from .tree import Expression, Number, Operation, nodes, variables
+from .tree import Expression, Number, Operation, Symbol, nodes, variables
 
 SIX_DIGITS = 6
 """A decimal with at least so many significant digits may stand for a value that it rounds."""
@@ -45,11 +45,19 @@ def _equal_at_points(answer: Expression, reference: Expression) -> bool:
         isinstance(node, Number) and node.digits >= _LONG for side in (answer, reference) for node in nodes(side)
     )
     found = probes.compare(answer, reference, _close_as_printed if is_printed else probes.is_close)
-    if found is None and not (variables(answer) or variables(reference)):
-        return False  # 1/0 has no value
-    if found is None:
+    if found is not None:
+        return found
+    if variables(answer) or variables(reference) or _is_endless(answer) or _is_endless(reference):
         raise Undecided
-    return found
+    return False  # 1/0 has no value
+
+
+def _is_endless(expression: Expression) -> bool:
+    """Whether it holds a sum or product of infinitely many terms, which may have a value all the same."""
+    return any(
+        isinstance(node, Operation) and node.name in ("sum", "prod") and node.args[3] == Symbol("∞")
+        for node in nodes(expression)
+    )
 
 
 def _close_as_printed(a: Any, b: Any, _: Any) -> bool:
