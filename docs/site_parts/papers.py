@@ -23,9 +23,7 @@ class PaperIndex(MarkdownDirective):
         rows = []
         for number, places in sorted(citations().items()):
             if number not in PAPERS:
-                raise self.error(
-                    f"{places[0]} cites arXiv:{number}, which docs/papers.toml has not. Add it."
-                )
+                raise self.error(f"{places[0]} cites arXiv:{number}, which docs/papers.toml has not. Add it.")
             paper = PAPERS[number]
             where = ", ".join(link(place, place.removeprefix("llmgym.")) for place in places)
             cited = f"{paper['authors']} {paper['year']}, *{paper['title']}*, arXiv:{number}"
