@@ -137,6 +137,7 @@ HOSTILE = [
     r"\begin{pmatrix}" + r"1&" * 900 + r"1\end{pmatrix}", "=".join(["1"] * 900), "1" + "/1" * 900, r"\overline{" * 900,
     r"\sum_{a=1}^{2000}\sum_{b=1}^{2000}\sum_{c=1}^{2000} abc", r"\prod_{a=1}^{2000}\sum_{b=1}^{2000} ab",
     r"\sum_{a=1}^{200}\sum_{b=1}^{200}\sum_{c=1}^{200} \sin(1/(abc))", "+".join([r"\sum_{a=1}^{1990} (a+1000)!"] * 80),
+    r"\{" + ",".join(rf"\sqrt{{{number}}}+x" for number in range(180)) + r"\}",
 ]  # fmt: skip
 
 

@@ -211,26 +211,28 @@ def _elements(reading: Reading) -> list[Reading]:
 
 
 def _equal_lists(answer: Reading, reference: Reading) -> bool:
-    given, expected = _elements(answer), _elements(reference)
-    if isinstance(answer, Brackets) and answer.is_set:
-        given = _distinct(given)
-    if isinstance(reference, Brackets) and reference.is_set:
-        expected = _distinct(expected)
-        given = given if isinstance(answer, Brackets) and answer.is_set else _distinct(given)
     if isinstance(answer, Brackets) and not answer.is_set:
         return False
+    given, expected = _with_same_names(_elements(answer), _elements(reference))
+    if _is_braced(answer) or _is_braced(reference):
+        if not all(any(_is_same_element(other, element) for element in expected) for other in given):
+            return False  # first, as a long answer is not compared with itself then
+        given = _distinct(given)
+    if _is_braced(reference):
+        expected = _distinct(expected)
     if len(given) != len(expected):
         return False
-    given, expected = _with_same_names(given, expected)
     for element in expected:
-        match = next(
-            (i for i, other in enumerate(given) if _is_braced(other) == _is_braced(element) and equal(other, element)),
-            None,
-        )
+        match = next((index for index, other in enumerate(given) if _is_same_element(other, element)), None)
         if match is None:
             return False
         del given[match]
     return True
+
+
+def _is_same_element(answer: Reading, reference: Reading) -> bool:
+    """A set of one number is that number, but not as an element."""
+    return _is_braced(answer) == _is_braced(reference) and equal(answer, reference)
 
 
 def _is_braced(reading: Reading) -> bool:
@@ -240,7 +242,7 @@ def _is_braced(reading: Reading) -> bool:
 def _distinct(elements: list[Reading]) -> list[Reading]:
     distinct: list[Reading] = []
     for element in elements:
-        if not any(equal(element, other) for other in distinct):
+        if not any(_is_same_element(element, other) for other in distinct):
             distinct.append(element)
     return distinct
 
