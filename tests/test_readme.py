@@ -10,6 +10,8 @@ import gymnasium as gym
 import pytest
 from support.markdown import blocks_of, is_understood, run, run_tiny
 
+import llmgym  # noqa: F401  registers the environments
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -117,6 +119,21 @@ def test_figures_of_token_steps_are_those_of_the_benchmark():
         steps, share = shown[name]
         assert int(steps.replace(",", "")) == pytest.approx(result["steps_per_second"][key], rel=0.005)
         assert float(share) == pytest.approx(result.get(f"ratio_{key}", 1), abs=0.005)
+
+
+def test_figures_of_the_verifier_are_those_of_the_benchmark():
+    lines = (ROOT / "benchmarks/results/math_verifier.jsonl").read_text().splitlines()
+    shown = {row[0]: row[1:] for row in table(README)}
+
+    for result in map(json.loads, lines):
+        kind = {"cases": "public", "adversarial": "hostile"}[result["set"]]
+        figures = [float(cell.split()[0]) for cell in shown[f"{result['checker']}, {result['cases']} {kind}"]]
+        assert figures[:3] == [
+            pytest.approx(result["accuracy"], abs=0.05),
+            result["false_positives"],
+            result["false_negatives"],
+        ]
+        assert figures[3:] == [pytest.approx(result["cpu_ms"][key], abs=0.5) for key in ("median", "p99")]
 
 
 def table(markdown):
