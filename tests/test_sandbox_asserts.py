@@ -201,3 +201,11 @@ def test_a_reason_holds_no_control_characters_and_has_an_end():
 
     assert result.reason.isprintable()
     assert len(result.reason) <= 500
+
+
+def test_an_assert_that_tests_nothing_counts_for_nothing():
+    tests = form_of_check("def check(candidate):\n    assert True, 'debugging'\n    assert candidate(1) == 2\n", "f")
+
+    assert isinstance(tests, DataTests)
+    assert [case.text for case in tests.cases] == ["assert candidate(1) == 2"]
+    assert split_asserts(["assert True"]) is None

@@ -141,3 +141,41 @@ def test_a_compiled_program_runs_where_the_image_has_a_compiler(safe_sandbox):
     outcome = safe_sandbox.run(Request(argv=["sh", "-c", compile_and_run], files={"main.c": program}, stdin=b"21\n"))
 
     assert (outcome.stdout.text, outcome.exit_code) == ("42\n", 3)
+
+
+MEMORY_PROBE = """
+import ctypes
+ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
+first, rest_backwards = {first!r}.encode(), {rest_backwards!r}.encode()
+seen = found = 0
+try:
+    memory = open('/proc/self/mem', 'rb', buffering=0)
+    for line in open('/proc/self/maps').read().splitlines():
+        start, end = (int(part, 16) for part in line.split()[0].split('-'))
+        if ' rw' in line and end - start < 100 << 20:
+            memory.seek(start)
+            data = memory.read(end - start)
+            seen += len(data)
+            for part in data.split(first)[1:]:
+                found += part[:16][::-1] == rest_backwards
+except PermissionError:
+    print('shut')
+else:
+    print(seen > 1 << 20, found)
+"""
+
+
+def test_nothing_of_a_run_is_in_the_memory_from_which_the_next_is_copied(safe_sandbox):
+    secret = os.urandom(16).hex()
+    source = f"import sys\ntext = sys.stdin.read()\nprint(text)\nprint(text, file=sys.stderr)\nopen('{secret}', 'w')\n"
+    probe = MEMORY_PROBE.format(first=secret[:16], rest_backwards=secret[:15:-1])
+
+    safe_sandbox.run(Request(source=source, stdin=secret.encode()))
+    safe_sandbox.run(
+        Request(source="def f(text): return text", tests=[f"assert f('{secret}') == '{secret}'"], names=["f"])
+    )
+    seen = safe_sandbox.run(Request(source=probe)).stdout.text
+    seen_its_own = safe_sandbox.run(Request(source=f"kept = '{secret}'\n{probe}")).stdout.text
+
+    assert seen == ("shut\n" if safe_sandbox.level == "landlock" else "True 0\n")
+    assert seen_its_own != "True 0\n"  # the probe finds what is there

@@ -14,8 +14,9 @@ _ORDER = (
     "program",
     "cells",
     "objects",
+    "child",
     "tester",
-    "supervisor",
+    "run",
     "zygote",
 )
 """The modules of the folder guest/, each after those that it imports."""
@@ -39,17 +40,32 @@ def boot_arguments() -> list[str]:
 
 
 _LOADER = """
-import sys, types
+import marshal, os, sys, types
+
+def compiled(sources):
+    # In a process of its own: what the compiler leaves behind would scatter what every run touches, and so copies.
+    ours, theirs = os.pipe()
+    if os.fork() == 0:
+        codes = [(name, compile(source, "<guest " + name + ">", "exec")) for name, source in sources]
+        with open(theirs, "wb") as file:
+            marshal.dump(codes, file)
+        os._exit(0)
+    os.close(theirs)
+    with open(ours, "rb") as file:
+        codes = marshal.load(file)
+    os.wait()
+    return codes
+
 package = types.ModuleType("llmgym_guest")
 package.__path__ = []
 sys.modules["llmgym_guest"] = package
-for name, source in SOURCES:
+for name, code in compiled(SOURCES):
     module = types.ModuleType("llmgym_guest." + name)
     module.__package__ = "llmgym_guest"
     sys.modules[module.__name__] = module
     setattr(package, name, module)
-    exec(compile(source, "<guest " + name + ">", "exec"), module.__dict__)
-del SOURCES, source
+    exec(code, module.__dict__)
+del SOURCES, code
 sys.modules["llmgym_guest.zygote"].main()
 """
 

@@ -13,6 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from ..errors import SandboxError
 
@@ -38,6 +39,9 @@ class Channel(ABC):
     @abstractmethod
     def _end(self) -> None:
         """Wait a little for the guest's own end, then kill it."""
+
+    def begin(self, about: dict[str, Any]) -> None:  # noqa: B027  (most have nothing to do)
+        """Called once, with what the guest said of itself when it was ready."""
 
     def complaint(self) -> str:
         """What the guest, or what started it, said of its failure."""

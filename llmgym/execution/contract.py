@@ -87,15 +87,18 @@ class Request:
             "argv": list(self.argv),
             "calls": [[call.function, list(call.args), dict(call.kwargs)] for call in self.calls],
             "is_served": bool(self.tests),
-            "compares_objects": self.compares_objects,
-            "stdin": self.stdin,
             "files": dict(self.files),
             "env": dict(self.env),
             "limits": self.limits.to_guest(),
         }
         if not self.tests:
             return program, None
-        tester = {"tests": list(self.tests), "names": list(self.names), "compares_objects": self.compares_objects}
+        tester = {
+            "tests": list(self.tests),
+            "names": list(self.names),
+            "compares_objects": self.compares_objects,
+            "limits": program["limits"],
+        }
         return program, tester
 
 

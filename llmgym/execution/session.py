@@ -53,7 +53,7 @@ class Session:
         self._backend, self._family, self.limits = backend, family, limits or Limits()
         self._episode = int.from_bytes(os.urandom(4), "big")
         self._home = backend.new_home(self._episode)
-        self._worker = Worker(backend, home=self._home)
+        self._worker = Worker(backend, home=self._home, episode=self._episode)
         self._end = weakref.finalize(self, _end, self._worker, backend, self._home, os.getpid())
         family.add(self)
 
@@ -86,7 +86,7 @@ class Session:
         if not self._end.alive:
             raise SandboxError("This session is closed. Open a new one.")
         try:
-            return self._worker.run(request, home=self._home, episode=self._episode, is_cell=is_cell)
+            return self._worker.run(request, home=self._home, is_cell=is_cell)
         except WorkerLost as error:
             self.close()
             raise SandboxError(f"The sandbox of an episode was lost: {error}.") from error

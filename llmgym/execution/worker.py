@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import marshal
+import signal
 import time
 from typing import Any
 
@@ -10,8 +12,9 @@ from .backend import PRELOAD, Backend
 from .bundle import guest_program
 from .channel import WorkerLost
 from .contract import Outcome, Output, Request, StatementEnd, Status, Value
-from .guest.codec import CodecError, decode, encode
-from .guest.pipes import HEADER, LENGTH, split_frames
+from .guest.codec import decode, encode
+from .guest.pipes import HEADER, LENGTH, LOST, PART, REPLY, VERDICTS, split_frames
+from .limits import Limits
 
 _START_S = 30.0
 _GRACE_S = 3.0
@@ -21,16 +24,17 @@ _GRACE_S = 3.0
 class Worker:
     """A started guest. Used by one thread at a time, except for `kill`."""
 
-    def __init__(self, backend: Backend, *, home: str = "") -> None:
+    def __init__(self, backend: Backend, *, home: str = "", episode: int = 0) -> None:
         self.level = backend.level
         self.num_runs = 0
         self.channel = backend.start(home=home)
         deadline = time.monotonic() + _START_S
         program = guest_program()
-        settings = encode({"preload": list(PRELOAD), "home": home, **backend.settings()})
+        settings = encode({"preload": list(PRELOAD), "home": home, "episode": episode, **backend.settings()})
         try:
             self.channel.send(LENGTH.pack(len(program)) + program + LENGTH.pack(len(settings)) + settings, deadline)
-            self.about = self._receive(deadline, 1 << 16)
+            self.about: dict[str, Any] = decode(self._receive(deadline, 1 << 16))
+            self.channel.begin(self.about)
         except WorkerLost as error:
             self.channel.kill()
             said = self.channel.complaint()
@@ -49,60 +53,86 @@ class Worker:
             SandboxError: the walls could not be put up for this run.
         """
         self.num_runs += 1
-        program, tester = request.to_guest()
+        program, tests = request.to_guest()
         program.update(extra)
         limits = request.limits
-        program_data = encode(program, max_bytes=1 << 30)
-        tester_data = b"" if tester is None else encode(tester, max_bytes=1 << 30)
+        tests_data = b"" if tests is None else _encode_request(tests)
+        program_data = _encode_request(program)
+        header = HEADER.pack(
+            *(len(tests_data), len(program_data), len(request.stdin)),
+            *(limits.wall_s, int(limits.memory_mib * (1 << 20)), int(limits.output_bytes)),
+            *(int(limits.max_output_bytes), int(limits.value_bytes)),
+        )
         deadline = time.monotonic() + limits.wall_s + _GRACE_S
         largest = 2 * limits.output_bytes + 2 * limits.value_bytes + (1 << 17)
         try:
-            self.channel.send(HEADER.pack(len(program_data), len(tester_data)) + program_data + tester_data, deadline)
+            self.channel.send(b"".join((header, tests_data, program_data, request.stdin)), deadline)
             reply = self._receive(deadline, largest)
         except BaseException:  # also an interrupt: a reply left in the stream would be the next request's
             self.channel.kill()
             raise
-        if "lost" in reply:
+        if reply[:1] == LOST:
             said = self.channel.complaint()
-            raise SandboxError(f"A {self.level!r} sandbox failed in a run: {reply['lost']}. {said}".rstrip())
-        return _outcome(reply, self.level)
+            why = reply[1:].decode("utf-8", "replace")
+            raise SandboxError(f"A {self.level!r} sandbox failed in a run: {why}. {said}".rstrip())
+        return _outcome(reply, limits, self.level)
 
-    def _receive(self, deadline: float, largest: int) -> dict[str, Any]:
+    def _receive(self, deadline: float, largest: int) -> bytes:
         (size,) = LENGTH.unpack(self.channel.receive(LENGTH.size, deadline))
         if size > largest:
             raise WorkerLost(f"it announced an answer of {size} bytes")
-        try:
-            reply = decode(self.channel.receive(size, deadline))
-        except CodecError as error:
-            raise WorkerLost(f"its answer is not well formed: {error}") from error
-        assert isinstance(reply, dict)
-        return reply
+        return self.channel.receive(size, deadline)
 
 
-def _outcome(reply: dict[str, Any], level: str) -> Outcome:
-    status = Status(reply["status"])
-    values, protocol_error = _values(reply["values"][0], was_cut=status is not Status.OK)
+def _encode_request(request: dict[str, Any]) -> bytes:
+    """For the guest, which trusts it: by marshal's oldest form, which every Python reads, where that can."""
+    try:
+        return b"m" + marshal.dumps(request, 2)
+    except ValueError:
+        return b"c" + encode(request, max_bytes=1 << 30)
+
+
+def _outcome(reply: bytes, limits: Limits, level: str) -> Outcome:
+    why, has_tests, wall_s, cpu_s, max_memory_kib, exit_code, number = REPLY.unpack_from(reply, 1)
+    position = 1 + REPLY.size
+    num_parts = 4 if has_tests else 3
+    start = position + num_parts * PART.size
+    parts = []
+    for index in range(num_parts):
+        num_bytes, num_head_bytes, size = PART.unpack_from(reply, position + index * PART.size)
+        parts.append(Output(data=reply[start : start + size], num_bytes=num_bytes, num_head_bytes=num_head_bytes))
+        start += size
+    stdout, stderr, claims, *verdicts = parts
+    status = Status(VERDICTS[why] or _status(exit_code, number, cpu_s, stderr.data, limits))
+    values, protocol_error = _values(claims.data, was_cut=status is not Status.OK)
     ends: tuple[StatementEnd, ...] = ()
-    if "tests" in reply:
-        ends = tuple(_statement_end(decode(frame)) for frame in split_frames(reply["tests"][0])[0])
-    stdout, stderr = (
-        Output(data=data, num_bytes=count, num_head_bytes=head)
-        for data, count, head in (reply["stdout"], reply["stderr"])
-    )
+    if verdicts:
+        ends = tuple(_statement_end(decode(frame)) for frame in split_frames(verdicts[0].data)[0])
     return Outcome(
         status=status,
-        exit_code=reply["exit_code"],
-        signal=reply["signal"],
+        exit_code=exit_code if exit_code >= 0 else None,
+        signal=number if number >= 0 else None,
         stdout=stdout,
         stderr=stderr,
         values=values,
         statement_ends=ends,
         protocol_error=protocol_error,
-        wall_s=reply["wall_s"],
-        cpu_s=reply["cpu_s"],
-        max_memory_mib=reply["max_memory_kib"] / 1024,
+        wall_s=wall_s,
+        cpu_s=cpu_s,
+        max_memory_mib=max_memory_kib / 1024,
         level=level,
     )
+
+
+def _status(exit_code: int, number: int, cpu_s: float, stderr: bytes, limits: Limits) -> str:
+    """Of a run that ended by itself: its exit code or its signal is at least 0."""
+    if exit_code == 0:
+        return "ok"
+    if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu_s >= limits.cpu_s):
+        return "timeout"
+    if exit_code == 1 and stderr.rstrip().endswith(b"\nMemoryError"):
+        return "memory"
+    return "failed" if exit_code > 0 else "crashed"
 
 
 def _values(data: bytes, *, was_cut: bool) -> tuple[tuple[Value, ...], str]:

@@ -15,7 +15,7 @@ import sys
 import types
 from typing import Any
 
-from .program import exit_code_of, finish, new_module, open_standard_streams, print_traceback
+from .program import exit_code_of, finish, new_module, print_traceback
 
 _STATE = ".llmgym_cells"
 _DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -23,7 +23,6 @@ _DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDe
 
 def run_cell(program: dict[str, Any]) -> None:
     """Run one cell; the value of a last expression is printed. Does not return."""
-    open_standard_streams()
     module = new_module("__main__")
     sys.argv = [""]
     sys.path.insert(0, os.getcwd())

@@ -13,7 +13,7 @@ import types
 from typing import Any
 
 from .codec import CodecError, encode
-from .pipes import write_frame
+from .pipes import write_all, write_frame
 
 VALUES = 3
 """Descriptor on which the child writes its values."""
@@ -25,7 +25,6 @@ _MESSAGE_CHARS = 200
 
 def run_program(program: dict[str, Any]) -> None:
     """Run the program's source as `__main__`, to the end that Python itself would give it. Does not return."""
-    open_standard_streams()
     module = _module("__main__", "main.py", program["source"], is_kept=not program.get("home"))
     sys.argv = ["main.py"]
     code = 0
@@ -88,7 +87,6 @@ def run_calls(program: dict[str, Any]) -> None:
 
 def import_source(source: str, room: list[int]) -> types.ModuleType | None:
     """The source as the module `solution`, or None after its failure was told on the value descriptor."""
-    open_standard_streams()
     module = _module("solution", "solution.py", source)
     sys.argv = ["solution.py"]
     try:
@@ -134,20 +132,23 @@ def new_module(name: str) -> types.ModuleType:
 
 
 def _module(name: str, file_name: str, source: str, *, is_kept: bool = True) -> types.ModuleType:
+    folder = os.getcwd()
     module = new_module(name)
-    module.__file__ = os.path.abspath(file_name)
-    if is_kept and not os.path.exists(file_name):  # where programs read their own text, and tracebacks quote it
+    module.__file__ = f"{folder}/{file_name}"
+    if is_kept:  # where programs read their own text, and tracebacks quote it
         try:
-            with open(file_name, "w", encoding="utf-8", errors="surrogatepass") as file:
-                file.write(source)
+            file = os.open(file_name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            write_all(file, source.encode("utf-8", "surrogatepass"))
+            os.close(file)
         except OSError:
-            pass
-    sys.path.insert(0, os.getcwd())
+            pass  # one of the request's files has the name, or there is no room
+    sys.path.insert(0, folder)
     return module
 
 
 def open_standard_streams() -> None:
-    """Fresh text streams on the descriptors 0, 1 and 2, as at the start of any Python."""
+    """Fresh text streams on the descriptors 0, 1 and 2, as at the start of any Python: in the zygote, where they are
+    pipes as well, and unused."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         raw = io.FileIO(number, mode, closefd=False)
         buffer: Any = io.BufferedReader(raw) if mode == "r" else io.BufferedWriter(raw)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import struct
 
 from .kernel import checked, libc, prctl
 
@@ -53,12 +54,12 @@ _METADATA: dict[str, tuple[int | None, int | None]] = {
 }  # fmt: skip
 
 
-class _Instruction(ctypes.Structure):
-    _fields_ = (("code", ctypes.c_uint16), ("yes", ctypes.c_uint8), ("no", ctypes.c_uint8), ("value", ctypes.c_uint32))
+_INSTRUCTION = struct.Struct("=HBBI")
+"""Code, where to jump for yes and for no, and a value."""
 
 
 class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_uint16), ("filter", ctypes.POINTER(_Instruction)))
+    _fields_ = (("length", ctypes.c_uint16), ("filter", ctypes.c_char_p))
 
 
 def is_known_machine() -> bool:
@@ -70,14 +71,15 @@ def no_new_privileges() -> None:
     prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
-def filter_system_calls(*, has_sockets: bool, has_ipc: bool, can_signal: bool, can_change_metadata: bool) -> None:
-    """From now on, for this process and all it starts, refuse what no tested program needs.
+def filter_of(*, has_sockets: bool, has_ipc: bool, can_signal: bool, can_change_metadata: bool, pid: int = 0) -> Filter:
+    """A filter that refuses what no tested program needs.
 
     Args:
         has_sockets: sockets may be made: the network is shut off otherwise.
         has_ipc: System V and POSIX message queues and segments may be made: they end with the run otherwise.
         can_signal: other processes may get signals: they are safe otherwise.
         can_change_metadata: modes, owners, times and attributes of files may be changed; else such calls do nothing.
+        pid: the only process that gets signals where others may not.
     """
     machine = list(_MACHINES).index(os.uname().machine)
     code = [(_LOAD, 0, 0, _ARCH), (_JUMP_EQUAL, 1, 0, list(_MACHINES.values())[machine]), (_RETURN, 0, 0, _KILL)]
@@ -107,23 +109,28 @@ def filter_system_calls(*, has_sockets: bool, has_ipc: bool, can_signal: bool, c
     ]
     if not can_signal:
         for numbers in _SIGNALS.values():
-            code += _only_to_itself(numbers[machine] or 0)
+            code += _only_to(pid, numbers[machine] or 0)
     code.append((_RETURN, 0, 0, _ALLOW))
-    _install(code)
+    return Filter(b"".join(_INSTRUCTION.pack(*fields) for fields in code))
 
 
-def _only_to_itself(number: int) -> list[tuple[int, int, int, int]]:
+def _only_to(pid: int, number: int) -> list[tuple[int, int, int, int]]:
     """Its first argument must be this process, which is the one that may then start others."""
     return [
         (_JUMP_EQUAL, 0, 4, number),
         (_LOAD, 0, 0, _ARGUMENT_0),
-        (_JUMP_EQUAL, 1, 0, os.getpid()),
+        (_JUMP_EQUAL, 1, 0, pid),
         (_RETURN, 0, 0, _ERRNO | errno.EPERM),
         (_LOAD, 0, 0, _NUMBER),
     ]
 
 
-def _install(code: list[tuple[int, int, int, int]]) -> None:
-    instructions = (_Instruction * len(code))(*(_Instruction(*fields) for fields in code))
-    program = _Program(len(code), instructions)
-    checked(libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program), 0, 0), "prctl(PR_SET_SECCOMP)")
+class Filter:
+    """Held to it by `install` are this process and all it starts, from then on. Needs `no_new_privileges` first."""
+
+    def __init__(self, code: bytes) -> None:
+        self._program = _Program(len(code) // _INSTRUCTION.size, code)
+        self._reference = ctypes.byref(self._program)
+
+    def install(self) -> None:
+        checked(libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, self._reference, 0, 0), "prctl(PR_SET_SECCOMP)")

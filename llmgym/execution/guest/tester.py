@@ -7,12 +7,14 @@ task says that its objects may be compared: otherwise an object could pass for t
 from __future__ import annotations
 
 import builtins
+import gc
 import os
 import types
 from collections.abc import Callable
 from typing import Any
 
 from . import kernel
+from .child import decode_request
 from .codec import Handle, decode, encode
 from .confine import Confinement
 from .pipes import read_exactly, read_frame, write_frame
@@ -21,16 +23,17 @@ _ANSWERS, _QUESTIONS = 3, 4
 _REASON_CHARS = 300
 
 
-def run_tests(confinement: Confinement, request: dict[str, Any], size: int, *, ready: int, verdicts: int) -> None:
+def run_tests(confinement: Confinement, size: int, *, ready: int, verdicts: int) -> None:
     """Read the tests from descriptor 0, run them one by one, and report each. Does not return."""
     try:
-        tests = decode(read_exactly(0, size))
         kernel.die_with_parent()
-        confinement.enter_tester()
+        tests = decode_request(read_exactly(0, size))
+        confinement.enter_tester(tests["limits"])
+        gc.enable()
         os.dup2(1, 0)  # /dev/null
         os.write(ready, b"+")
         os.close(ready)
-        link = _Link(int(request["limits"]["value_bytes"]), tests["compares_objects"])
+        link = _Link(int(tests["limits"]["value_bytes"]), tests["compares_objects"])
         namespace: dict[str, Any] = {"__name__": "tests", "__builtins__": builtins}
         failure = link.begin(tests["names"], namespace)
         for index, test in enumerate(tests["tests"]):

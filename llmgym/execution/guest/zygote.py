@@ -7,14 +7,14 @@ import importlib
 import os
 import sys
 import time
-import traceback
 from typing import Any
 
 from . import kernel
+from .child import make_ready
 from .codec import decode, encode
-from .confine import empty_folder
+from .confine import Confinement, confinement_of, empty_folder
 from .pipes import HEADER, read_exactly, read_frame, write_frame
-from .supervisor import NOT_CLEAN, supervise
+from .run import GuestFailure, OwnerGone, Run, report_lost
 
 
 def main() -> None:
@@ -36,18 +36,36 @@ def main() -> None:
     kernel.adopt_orphans()
     kernel.hide_memory()
     _preload(settings["preload"])
+    confinement = confinement_of(settings)
+    make_ready(confinement.directory)
     gc.collect()
     gc.freeze()
-    write_frame(1, encode({"pid": os.getpid(), "python": sys.version.split()[0]}))
-    while True:
-        try:
-            program_size, tester_size = HEADER.unpack(read_exactly(0, HEADER.size))
-        except EOFError:
-            break
-        if not _serve_one(settings, program_size, tester_size):
-            break
+    gc.disable()  # the child enables it again, for the program
+    shortcut = _connect(settings.get("shortcut", ""))
+    about = {"pid": os.getpid(), "python": sys.version.split()[0], "has_shortcut": shortcut is not None}
+    write_frame(1, encode(about))
+    if shortcut is not None:
+        os.dup2(shortcut, 0)
+        os.dup2(shortcut, 1)
+        os.close(shortcut)
+    while _serve_one(confinement):
+        pass
     if settings.get("scratch"):
         _remove_scratch_of_the_dead(settings["scratch"], settings["home"], owner)
+
+
+def _connect(path: str) -> int | None:
+    """A descriptor of the host's socket, where it is there and answers."""
+    if not path:
+        return None
+    try:
+        import _socket  # without what the module socket adds, which every run would copy
+
+        connection = _socket.socket(_socket.AF_UNIX)
+        connection.connect(path)
+        return int(connection.detach())
+    except (ImportError, OSError):
+        return None
 
 
 def _preload(names: list[str]) -> None:
@@ -78,24 +96,19 @@ def _remove_scratch_of_the_dead(scratch: str, home: str, owner: int) -> None:
         time.sleep(0.01)
 
 
-def _serve_one(settings: dict[str, Any], program_size: int, tester_size: int) -> bool:
-    """Serve a request by a supervisor of its own. Returns whether this worker can serve another."""
-    supervisor = os.fork()
-    if supervisor == 0:
-        code = 1
-        try:
-            supervise(settings, program_size, tester_size)
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(supervisor, 0)
-    kernel.kill_children()
-    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == NOT_CLEAN:
+def _serve_one(confinement: Confinement) -> bool:
+    """Serve a request. Returns whether this worker can serve another."""
+    try:
+        header = HEADER.unpack(read_exactly(0, HEADER.size))
+    except EOFError:
         return False
-    if status != 0:
-        # How much of the request was read is not known, so this worker can serve no other.
-        write_frame(1, encode({"lost": f"the supervisor of a run ended with wait status {status}"}))
-        return False
-    return True
+    try:
+        Run(confinement, header).execute()
+    except (GuestFailure, OSError) as error:
+        report_lost(error)
+        is_of_use = False
+    except (OwnerGone, EOFError):
+        is_of_use = False
+    else:
+        is_of_use = True
+    return confinement.clean() and is_of_use
