@@ -1,15 +1,17 @@
 """Runs a second and CPU seconds a run of each sandbox, beside the common ways to run a program with its tests.
 
-    python benchmarks/sandboxes.py FOLDER/humaneval.jsonl [--levels bwrap,landlock,docker,process] [--limit 164]
+    python benchmarks/sandboxes.py FOLDER/humaneval.jsonl [--levels bwrap,landlock,docker,process] [--imports torch]
 
 Every runner does the same work: HumanEval's reference solutions with their tests. The rivals run solution and tests as
 one program, judged by its exit status; the sandboxes send calls, and judge values here. One JSON line for each runner;
-the ratios of the last lines are of this run. CPU seconds are those of this process and all its children (for Docker,
-of the container), so a loaded machine inflates them, but hardly their ratios.
+the ratios of the last lines are of this run. The manager's processes are forked from this one, so they cost more where
+it has more loaded: `--imports`. CPU seconds are those of this process and all its children (for Docker, of the
+container), so a loaded machine inflates them, but hardly their ratios.
 """
 
 import argparse
 import contextlib
+import importlib
 import io
 import json
 import multiprocessing
@@ -37,7 +39,13 @@ def main() -> None:
     parser.add_argument("--levels", default="process,landlock,bwrap,docker")
     parser.add_argument("--limit", type=int, default=164)
     parser.add_argument("--lanes", type=int, default=2)
+    parser.add_argument("--imports", default="", help="modules that this process has loaded, as a trainer has torch")
     options = parser.parse_args()
+    for name in filter(None, options.imports.split(",")):
+        importlib.import_module(name)
+    report(
+        lanes=options.lanes, imports=options.imports, load=round(os.getloadavg()[0], 1), python=sys.version.split()[0]
+    )
     rows = [json.loads(line) for line in options.humaneval.read_text(encoding="utf-8").splitlines()][: options.limit]
     programs = [
         f"{row['prompt']}{row['canonical_solution']}\n{row['test']}\ncheck({row['entry_point']})" for row in rows
