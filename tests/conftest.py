@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# No test asserts a time, and a busy machine is slow.
+settings.register_profile("llmgym", deadline=None)
+settings.load_profile("llmgym")
 
 OPTIONAL = {
     "data": "the public data sets in the folder LLMGYM_TEST_DATA",
