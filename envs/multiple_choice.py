@@ -21,7 +21,7 @@ from llmgym.messages import AssistantMessage
 from llmgym.scoring import Score
 
 from .math.extraction import visible_text
-from .math.problem_set import ProblemSet
+from .math.problem_set import ProblemSet, accept_all
 from .multiple_choice_letters import LETTERS, chosen_letter
 from .multiple_choice_rows import generated_task, question_task
 from .prompt import PromptWording
@@ -90,7 +90,7 @@ class MultipleChoiceEnv(MessageEnv):
         self._problem_set = (
             None
             if dataset is None
-            else ProblemSet(dataset, test_dataset, dataset_config, named, question_task, _nothing_more)
+            else ProblemSet(dataset, test_dataset, dataset_config, named, question_task, accept_all)
         )
         self._seed, self._shuffle, self._fallbacks = seed, shuffle, fallbacks
         self._difficulty, self._num_options = difficulty, num_options
@@ -155,7 +155,3 @@ class MultipleChoiceEnv(MessageEnv):
             answer=LETTERS[order.index(place)],
             metadata={**task.metadata, "options": shown, "place": order.index(place)},
         )
-
-
-def _nothing_more(tasks: list[Task], dataset: str) -> None:
-    """All is checked row by row."""

@@ -15,8 +15,9 @@ from llmgym.execution import Limits as RunLimits
 from llmgym.messages import AssistantMessage, Message
 from llmgym.scoring import Score
 
+from ..math.problem_set import ProblemSet, accept_all
 from .builtin import PROBLEMS
-from .data import Source
+from .data import CodeTaskOf
 from .exercise import Exercise, fresh_exercise
 from .extraction import INSTRUCTIONS, CodeFormat, extract, render
 from .problem import Problem
@@ -167,11 +168,11 @@ class CodeEnv(MessageEnv):
 
     def _source_of(
         self, dataset: str | None, test_dataset: str | None, config: str | None, num_visible: int
-    ) -> Source | None:
+    ) -> ProblemSet | None:
         """Where problems come from; None for the built-in ones."""
         if dataset is None:
             return None
-        return Source(dataset=dataset, test_dataset=test_dataset, config=config, num_visible=num_visible)
+        return ProblemSet(dataset, test_dataset, config, task_of=CodeTaskOf(num_visible), check=accept_all)
 
     def _sandbox(self) -> Sandbox:
         level, allow_unsafe = self._sandbox_settings

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from .data import Source
+from ..math.problem_set import ProblemSet, accept_all
+from .data import CodeTaskOf
 from .env import CodeEnv
 
 
@@ -28,15 +29,16 @@ class PublicCodeEnv(CodeEnv):
 
     def _source_of(
         self, dataset: str | None, test_dataset: str | None, config: str | None, num_visible: int
-    ) -> Source | None:
+    ) -> ProblemSet | None:
         folder = os.environ.get("LLMGYM_DATA_DIR")
-        return Source(
-            dataset=dataset or (str(Path(folder) / self.file_name) if folder else self.hub_id),
-            test_dataset=test_dataset,
-            config=config,
-            num_visible=num_visible,
+        return ProblemSet(
+            dataset or (str(Path(folder) / self.file_name) if folder else self.hub_id),
+            test_dataset,
+            config,
+            task_of=CodeTaskOf(num_visible),
+            check=accept_all,
+            divide=None if test_dataset else self.split_of_row,
             hub_split=self.hub_split,
-            split_of_row=None if test_dataset else self.split_of_row,
         )
 
 

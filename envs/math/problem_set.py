@@ -23,6 +23,10 @@ Check = Callable[[list[Task], str], None]
 """Looks over the tasks of a data set, of both splits, when they are loaded."""
 
 
+def accept_all(tasks: list[Task], dataset: str) -> None:
+    """Nothing to look over."""
+
+
 def report_unread(tasks: list[Task], dataset: str) -> None:
     """Warn of reference answers that only equal text or math-verify can match, where somebody sees it: at the load."""
     problems = [(task, problem) for task in tasks if (problem := problem_of_reference(task.answer or ""))]
@@ -59,6 +63,8 @@ class ProblemSet:
         columns: (what, column) pairs, where what is "prompt" or "answer".
         task_of: makes a task of a row.
         check: looks over all tasks once they are made.
+        divide: the split of a row, for data sets that come in one piece.
+        hub_split: what to load from the hub where `divide` is given.
     """
 
     dataset: str
@@ -67,6 +73,8 @@ class ProblemSet:
     columns: tuple[tuple[str, str], ...] = ()
     task_of: TaskOf = task_of
     check: Check = report_unread
+    divide: Callable[[Mapping[str, Any]], str] | None = None
+    hub_split: str = "train"
 
     def tasks(self, split: str) -> FiniteTasks:
         """The tasks of "train" or "test". A problem of the test split is never a training problem too.
@@ -89,15 +97,20 @@ _loading = threading.Lock()
 def _tasks(source: ProblemSet, split: str) -> FiniteTasks:
     tasks = _load(source)[split]
     if not tasks:
+        other = "train" if split == "test" else "test"
         raise DataError(
-            f"{source.dataset} holds no task for the split {split!r}. Add problems, or name a test_dataset."
+            f"{source.dataset} holds no task for the split {split!r}. Add problems, ask for the other one, "
+            f"split={other!r}, or name a test_dataset beside a dataset to train on."
         )
     return FiniteTasks(tasks)
 
 
 @functools.lru_cache(maxsize=8)
 def _load(source: ProblemSet) -> Mapping[str, list[Task]]:
-    if source.test_dataset is not None:
+    if source.divide is not None:
+        rows, divide = list(_rows(source.dataset, source.config, source.hub_split)), source.divide
+        train, test = (_unique([row for row in rows if divide(row[1]) == s], source) for s in ("train", "test"))
+    elif source.test_dataset is not None:
         train = _unique(_rows(source.dataset, source.config, "train"), source)
         test = _unique(_rows(source.test_dataset, source.config, "test"), source)
     elif not is_file_name(source.dataset) and "test" in hub_splits(source.dataset, source.config):
