@@ -9,6 +9,7 @@ evaluator that knows literals, operators and a few functions; no text is ever ru
 from __future__ import annotations
 
 import ast
+import functools
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -82,7 +83,7 @@ class AssertCase:
                 return f"{call.function} raised {value.error}: {value.message}"
         names = {f"v{index}": value.value for index, value in enumerate(values)}
         try:
-            holds = bool(_evaluate(ast.parse(self.expression, mode="eval").body, names))
+            holds = bool(_evaluate(_parsed(self.expression), names))
         except (NotPlain, TypeError, ValueError, ArithmeticError, LookupError, RecursionError, MemoryError) as error:
             return f"{type(error).__name__} in {self.text!r}: {error}"
         if holds:
@@ -92,6 +93,12 @@ class AssertCase:
             for call, value in zip(self.calls, values, strict=True)
         )
         return f"{self.text} does not hold: {got}"
+
+
+@functools.lru_cache(maxsize=10_000)
+def _parsed(expression: str) -> ast.expr:
+    """The tree of an expression; a task's tests are judged for every program that is tried on it."""
+    return ast.parse(expression, mode="eval").body
 
 
 def split_asserts(statements: Sequence[str], *, renamed: Mapping[str, str] | None = None) -> list[AssertCase] | None:
