@@ -223,7 +223,8 @@ class Episode:
 
     def _unread(self, turn_ids: Sequence[int]) -> AssistantMessage:
         """A turn that was not closed: its text, in which no calls are looked for."""
-        return AssistantMessage(content=self._text(turn_ids), token_ids=tuple(turn_ids))
+        text = self._text(turn_ids)
+        return AssistantMessage(content=text, text=text, token_ids=tuple(turn_ids))
 
     def _stop_turn(self) -> tuple[TurnInProgress, list[int]]:
         turn = self._turns[-1]

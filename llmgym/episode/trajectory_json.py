@@ -96,6 +96,8 @@ def _turn_to_json(turn: TurnRecord) -> dict[str, Any]:
         "num_tool_errors": turn.num_tool_errors,
         "score": turn.score.to_json() if turn.score is not None else None,
         "content": message.content,
+        **({"text": message.text} if message.text != message.content else {}),  # most often they are the same
+        **({"reasoning": message.reasoning} if message.reasoning else {}),
         "tool_calls": [{"name": c.name, "arguments": dict(c.arguments), "id": c.id} for c in message.tool_calls],
         "malformed_calls": [{"text": call.text, "problem": call.problem} for call in message.malformed_calls],
         "token_ids": list(message.token_ids),
@@ -112,6 +114,8 @@ def _turn_from_json(values: Mapping[str, Any]) -> TurnRecord:
         score=Score(**values["score"]) if values["score"] is not None else None,
         message=AssistantMessage(
             content=values["content"],
+            text=values.get("text", values["content"]),
+            reasoning=values.get("reasoning", ""),
             tool_calls=tuple(ToolCall(**call) for call in values["tool_calls"]),
             malformed_calls=tuple(MalformedCall(**call) for call in values["malformed_calls"]),
             token_ids=tuple(values["token_ids"]),

@@ -40,9 +40,17 @@ class MalformedCall:
 
 @dataclass(frozen=True, kw_only=True)
 class AssistantMessage(Message):
-    """One turn of the policy. `content` is its whole text, calls included, without the end token."""
+    """One turn of the policy.
+
+    `content` is what the turn says beside its reasoning and its calls: what verifiers and people read. Of a message
+    that was not sampled, such as an example in the prompt, only `content` and `tool_calls` need be known.
+    """
 
     role: Role = field(default="assistant", init=False)
+    text: str = ""
+    """The whole turn as it was sampled, with its prefill and without its end token; control tokens are written out."""
+    reasoning: str = ""
+    """What the policy thought before it spoke, where the form of its turns tells that apart."""
     tool_calls: tuple[ToolCall, ...] = ()
     malformed_calls: tuple[MalformedCall, ...] = ()
     token_ids: tuple[int, ...] = ()

@@ -134,6 +134,7 @@ class ToolCallParser:
                 malformed.append(MalformedCall(match[0], str(error)))
         return AssistantMessage(
             content=text,
+            text=text,
             tool_calls=tuple(calls),
             malformed_calls=tuple(malformed),
             token_ids=tuple(token_ids),
