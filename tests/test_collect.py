@@ -1,11 +1,7 @@
 """Collecting: groups, seeds, order, retries, and what happens beside a slow or failing episode."""
 
 import asyncio
-import subprocess
-import sys
 import threading
-import time
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +13,6 @@ from llmgym.episode.register import make_token_env
 from llmgym.episode.trajectory_json import trajectory_from_json, trajectory_to_json
 from llmgym.errors import ConfigError, PromptTooLong, SamplerError
 from llmgym.rollout import Collector, EnvPool, TaskCursor, collect, groups_of, plan_groups
-from llmgym.rollout.threads import DaemonThreads
 from llmgym.sampling import SamplingParams, ScriptedSampler
 from llmgym.scoring import Score
 
@@ -279,58 +274,6 @@ def test_environments_of_one_id_are_told_apart_by_name() -> None:
         Collector([slow, slow], says("x"))
 
 
-class HangingEnv(NumberEnv):
-    """Answers when it is let go."""
-
-    release = threading.Event()
-    answered = 0
-
-    def step(self, message: llmgym.AssistantMessage) -> EnvResponse:  # type: ignore[override]
-        type(self).release.wait(60)
-        type(self).answered += 1
-        return EnvResponse(score=Score(reward=1.0), terminated=True)
-
-
-llmgym.register_env("test-collect/Hanging-v0", HangingEnv)
-
-
-def test_an_interrupted_collection_does_not_wait_for_an_environment_that_hangs() -> None:
-    collector = Collector("test-collect/Hanging-v0", says("x"), deterministic=False)
-    plans = plan_groups([collector.tasks("train")[0]], group_size=3, seed=(0,))
-
-    async def interrupted() -> None:
-        await asyncio.wait_for(collector.run(plans, SamplingParams()), timeout=0.2)
-
-    with pytest.raises(TimeoutError):
-        asyncio.run(interrupted())
-
-    assert HangingEnv.answered == 0
-    hung = set(map(id, collector.pools[0]._envs))
-    HangingEnv.release.set()
-    asyncio.run(collector.run(plans, SamplingParams()))
-    # A thread may still be at work in what was cancelled, so none of it is used again.
-    assert len(set(map(id, collector.pools[0]._envs)) - hung) == 3
-
-
-def test_a_process_ends_though_an_environment_hangs() -> None:
-    program = """
-import asyncio, threading
-from llmgym.rollout.threads import DaemonThreads
-
-async def main():
-    await asyncio.wait_for(DaemonThreads(2).run(threading.Event().wait), timeout=0.1)
-
-try:
-    asyncio.run(main())
-except TimeoutError:
-    print("interrupted")
-"""
-
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-
-    assert (ended.stdout, ended.stderr) == ("interrupted\n", "")
-
-
 class BadStartEnv(NumberEnv):
     def reset(self, task: llmgym.Task, rng: np.random.Generator) -> llmgym.InitialMessages:
         if task.key == "train1":
@@ -371,28 +314,3 @@ def test_calls_that_failed_are_counted_with_their_turn_also_in_what_is_stored() 
 
     stored = trajectory_from_json(trajectory_to_json(env.trajectory()))
     assert [turn.num_tool_errors for turn in stored.turns] == [1, 1, 0]
-
-
-def test_calls_in_threads_give_back_what_they_return_or_raise_and_no_more_than_allowed_run_at_once() -> None:
-    running, most = 0, 0
-    lock = threading.Lock()
-
-    def call(number: int) -> int:
-        nonlocal running, most
-        with lock:
-            running, most = running + 1, max(most, running + 1)
-        time.sleep(0.01)
-        with lock:
-            running -= 1
-        return 10 // number
-
-    async def all_of_them() -> list[Any]:
-        threads = DaemonThreads(3)
-        calls = [threads.run(partial(call, number)) for number in range(6)]
-        return await asyncio.gather(*calls, return_exceptions=True)
-
-    results = asyncio.run(all_of_them())
-
-    assert isinstance(results[0], ZeroDivisionError)
-    assert results[1:] == [10, 5, 3, 2, 2]
-    assert 1 <= most <= 3

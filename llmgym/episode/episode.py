@@ -28,7 +28,7 @@ from .limits import EpisodeSettings, StopReason
 from .message_env import EnvResponse, InitialMessages, MessageEnv, require_kind
 from .tasks import Task
 from .trajectory import Trajectory
-from .turn_in_progress import TurnInProgress, segment_of
+from .turn_in_progress import TurnInProgress, require_ids, segment_of
 from .waiting import resolved
 
 
@@ -57,6 +57,8 @@ class Episode:
         self._turns: list[TurnInProgress] = []
         self.terminated = self.truncated = False
         self.is_valid = True
+        self.is_given_up = False
+        """The environment did not answer in time: a thread may still be at work in it."""
         self._segments: list[list[int]] = []
         self.messages: list[Message] = []
 
@@ -171,7 +173,7 @@ class Episode:
         if self.is_over:
             begun = f"The episode is over ({self.stop_reason})" if self._segments else "No episode was begun"
             raise ResetNeeded(f"{begun}; call reset() before the next step.")
-        self._require_ids(ids)
+        require_ids(ids, room=self.room, vocab_size=self.chat.tokenizer.vocab_size)
         closes_at = self.closing_index(ids)
         if closes_at is not None and closes_at + 1 < len(ids):
             raise InvalidAction(
@@ -189,19 +191,6 @@ class Episode:
         if len(self.ids) >= self._turn_end:
             self._cut_turn()
         return False
-
-    def _require_ids(self, ids: Sequence[int]) -> None:
-        if not ids:
-            raise InvalidAction("The action holds no id. A turn has at least one, its end token.")
-        if len(ids) > self.room:
-            raise InvalidAction(
-                f"The action has {len(ids)} ids, but only {self.room} fit the turn's budgets. "
-                'info["max_new_tokens"] says how many before each turn.'
-            )
-        width = self.chat.tokenizer.vocab_size
-        if min(ids) < 0 or max(ids) >= width:
-            wrong = next(token for token in ids if not 0 <= token < width)
-            raise InvalidAction(f"{wrong} is not a token id; ids are 0 to {width - 1}.")
 
     def closing_index(self, ids: Sequence[int]) -> int | None:
         """The place in `ids` where they would close the open turn, by the end token or the first stop string."""
@@ -319,15 +308,21 @@ class Episode:
             self._end(StopReason.TOKEN_BUDGET)
         elif not self._append_answer(response.messages):
             self._end(StopReason.CONTEXT_FULL)
-        elif self._is_late:
+        elif self.seconds_left == 0:
             self._end(StopReason.TIME_LIMIT)
         else:
             self._open_turn()
 
     @property
-    def _is_late(self) -> bool:
+    def seconds_left(self) -> float | None:
+        """Until the time limit; None where there is none."""
         seconds = self.settings.limits.seconds
-        return seconds is not None and self._clock() - self._began_at >= seconds
+        return None if seconds is None else max(0.0, self._began_at + seconds - self._clock())
+
+    def give_up(self) -> None:
+        """Do not wait for the environment's answer any longer: the time is over."""
+        self.is_given_up, self.new_messages = True, ()
+        self._end(StopReason.TIME_LIMIT)
 
     def fail(self) -> None:
         """Our machinery failed: the episode is over and not valid."""

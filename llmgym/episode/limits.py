@@ -46,7 +46,8 @@ class Limits:
     context_tokens: int = 4096
     """Tokens of one segment, prompt and answers included: the model's context."""
     seconds: float | None = None
-    """Wall time since `reset`; checked between turns. None: no limit."""
+    """Wall time since `reset`; checked between turns, and by the collector while the environment answers. None: no
+    limit."""
 
     @property
     def max_actions(self) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..errors import InvalidAction
 from ..messages import AssistantMessage
 from ..sampling import KeptTokens
 from ..scoring import Score
@@ -59,3 +60,21 @@ def segment_of(ids: Sequence[int], turns: Sequence[TurnInProgress]) -> Segment:
     kept = KeptTokens.from_rows([row for turn in turns for row in turn.kept])
     token_ids = np.array(ids, dtype=np.int32)
     return Segment(token_ids, mask, logprobs if is_sampled else None, versions if is_sampled else None, kept)
+
+
+def require_ids(ids: Sequence[int], *, room: int, vocab_size: int) -> None:
+    """What a policy may add to a turn.
+
+    Raises:
+        InvalidAction: there is no id, there are more than `room`, or one is outside the vocabulary.
+    """
+    if not ids:
+        raise InvalidAction("The action holds no id. A turn has at least one, its end token.")
+    if len(ids) > room:
+        raise InvalidAction(
+            f"The action has {len(ids)} ids, but only {room} fit the turn's budgets. "
+            'info["max_new_tokens"] says how many before each turn.'
+        )
+    if min(ids) < 0 or max(ids) >= vocab_size:
+        wrong = next(token for token in ids if not 0 <= token < vocab_size)
+        raise InvalidAction(f"{wrong} is not a token id; ids are 0 to {vocab_size - 1}.")

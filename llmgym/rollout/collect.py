@@ -17,8 +17,8 @@ from ..episode.waiting import run_to_end
 from ..errors import ConfigError, EnvironmentFailure, InfrastructureError, LLMGymError, PromptTooLong, SamplerError
 from ..registry import closest
 from ..sampling import FinishReason, Sampler, SamplingParams, Session
+from ..threads import DaemonThreads, TookTooLong, in_time
 from .env_pool import EnvPool
-from .threads import DaemonThreads
 
 _MAX_THREADS = 32
 
@@ -233,10 +233,10 @@ class Collector:
             episode.begin(plan.task, rng)
             return
         # Not all of `begin` goes into a thread: the tokenizer, which all episodes share, takes one call at a time.
-        answer = self._threads.submit(partial(episode.env.reset, plan.task, rng))
+        call = self._threads.submit(partial(episode.env.reset, plan.task, rng))
         with suppress(Exception):  # whatever it is, `begin` hears of it too, and names whose fault it is
-            await asyncio.wrap_future(answer)
-        episode.begin(plan.task, rng, reset=answer.result)
+            await asyncio.wrap_future(call.result)
+        episode.begin(plan.task, rng, reset=call.result.result)
 
     async def _turn(self, env: TokenEnv, session: Session, sampling: SamplingParams) -> None:
         """Sample until the turn is closed or cut, and have the environment answer."""
@@ -265,15 +265,22 @@ class Collector:
             started = time.perf_counter()
             with episode.guarding():
                 response = await self._answer(episode)
-            episode.apply(response)
+            if response is None:
+                episode.give_up()
+            else:
+                episode.apply(response)
             self.env_seconds += time.perf_counter() - started
 
-    async def _answer(self, episode: Episode) -> EnvResponse:
-        response = episode.ask() if self._deterministic else await self._threads.run(episode.ask)
-        if not inspect.isawaitable(response):
-            return response
+    async def _answer(self, episode: Episode) -> EnvResponse | None:
+        """The environment's; None where it did not come before the episode's time limit."""
         try:
-            return await response
+            if self._deterministic:
+                response = episode.ask()
+            else:
+                response = await in_time(self._threads.run(episode.ask), episode.seconds_left)
+            return await in_time(response, episode.seconds_left) if inspect.isawaitable(response) else response
+        except TookTooLong:
+            return None
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():

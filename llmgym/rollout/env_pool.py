@@ -45,7 +45,7 @@ class EnvPool:
     def lent(self) -> Iterator[TokenEnv]:
         """An environment for one episode.
 
-        Where that is cancelled, the environment is not used again: a thread may still be at work in it.
+        Where that is cancelled or given up, the environment is not used again: a thread may still be at work in it.
         """
         env = self._idle.pop() if self._idle else self._make()
         is_cancelled = False
@@ -55,7 +55,7 @@ class EnvPool:
             is_cancelled = True
             raise
         finally:
-            if not is_cancelled:
+            if not is_cancelled and not env.episode.is_given_up:
                 self._idle.append(env)
 
     def close(self) -> None:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
-import threading
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeVar
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 
 from ..messages import ToolCall
+from ..threads import DaemonThreads, TookTooLong, in_time
 from .validation import problem_with
 
-T = TypeVar("T")
+_MAX_THREADS = 64
+"""Calls of all episodes that run at once; one that was given up does not count."""
 
 
 class ToolError(Exception):
@@ -124,17 +124,14 @@ class Tool(ABC):
             problem = f"{self.name} cannot be used any more: an earlier call did not end"
         if problem:
             return self._error(problem)
-        limit = asyncio.timeout(self.timeout_s)
+        run = partial(self.run, **call.arguments)
         try:
-            async with limit:
-                run = partial(self.run, **call.arguments)
-                answer = await (run() if self.is_async else _in_thread(run))
-            return self._result(answer)
+            if self.is_async:
+                return self._result(await in_time(run(), self.timeout_s))
+            return self._result(await _threads(os.getpid()).run(run, timeout_s=self.timeout_s))
         except ToolError as error:
             return self._error(str(error))
-        except TimeoutError:
-            if not limit.expired():
-                raise  # the tool's own
+        except TookTooLong:
             self._was_given_up = self.has_state and not self.is_async  # its thread may still be at work on that state
             return self._error(f"{self.name} took longer than {self.timeout_s:g} seconds and was given up")
 
@@ -156,18 +153,7 @@ def _cut(text: str, max_chars: int) -> str:
     return f"{text[:num_head]}\n[... {num_cut} characters left out ...]\n{text[len(text) - num_tail :]}"
 
 
-async def _in_thread(work: Callable[[], T]) -> T:
-    """What `work` returns or raises, in a thread that nobody waits for at the end of the process."""
-    future: Future[T] = Future()
-    future.set_running_or_notify_cancel()  # from here on nobody can cancel it: whoever stops waiting just does
-
-    def run() -> None:
-        try:
-            result = work()
-        except BaseException as error:  # whoever waits must hear of any failure, or waits for ever
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-    threading.Thread(target=run, name="llmgym-tool", daemon=True).start()
-    return await asyncio.wrap_future(future)
+@cache
+def _threads(process: int) -> DaemonThreads:  # noqa: ARG001  a fork has no threads
+    """Those that the tools of all episodes share."""
+    return DaemonThreads(_MAX_THREADS)
