@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from llmgym import EnvResponse, FiniteTasks, InitialMessages, ToolCall, ToolEnv
+from llmgym.errors import SandboxError
 from llmgym.execution import Limits
 from llmgym.messages import AssistantMessage
 from llmgym.tools import Python, Shell, Workspace
@@ -109,3 +110,17 @@ def test_calls_of_one_turn_run_in_order(workspace):
     response = asyncio.run(env.step(AssistantMessage(content="", tool_calls=calls)))
 
     assert [message.content for message in response.messages] == ["(no output)", "'1\\n'"]
+
+
+class Unfillable(Workspace):
+    def fill(self, session):
+        raise SandboxError("there is no room")
+
+
+def test_a_sandbox_that_could_not_be_filled_is_never_worked_in():
+    workspace = Unfillable(**TRUSTED)
+
+    for _ in range(2):
+        with pytest.raises(SandboxError, match="no room"):
+            ask(Shell(workspace), "ls")
+    assert not workspace.is_open

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -54,10 +55,28 @@ class Workspace:
         """
         if self._session is None:
             sandbox = shared_sandbox(self._sandbox, allow_unsafe=self._allow_unsafe)
-            self._session = sandbox.session(limits=self.limits)
-            if self.files:
-                self._session.write_files(self.files)
+            session = sandbox.session(limits=self.limits)
+            try:
+                self.fill(session)
+            except BaseException:  # nobody works in one that is half full
+                session.close()
+                raise
+            self._session = session
         return self._session
+
+    @property
+    def is_open(self) -> bool:
+        """False where this episode did nothing in its sandbox yet."""
+        return self._session is not None
+
+    def fill(self, session: Session) -> None:
+        """Lay down what every episode finds. A subclass may lay more than files.
+
+        Raises:
+            SandboxError: it cannot be done.
+        """
+        if self.files:
+            session.write_files(self.files)
 
     def close(self) -> None:
         """End it, with all that is in it; the next use opens a new one. Calling it twice is harmless."""
@@ -66,8 +85,7 @@ class Workspace:
             self._session = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Workspace:
-        settings = {"sandbox": self._sandbox, "limits": self.limits, "allow_unsafe": self._allow_unsafe}
-        memo[id(self)] = copied = Workspace(self.files, **settings)  # type: ignore[arg-type]  # by their names
+        memo[id(self)] = copied = copy.copy(self)
         copied._session = None if self._session is None else self._session.fork()
         return copied
 
