@@ -120,21 +120,29 @@ class Sql(Tool):
             self._connection = None
 
     def run(self, *, statement: str) -> str:
+        num_before = self.connection.total_changes
+        columns, rows = self.fetch(statement, max_rows=self._max_rows + 1)
+        if not columns:
+            return f"rows changed: {self.connection.total_changes - num_before}"
+        return _table(columns, rows, self._max_rows)
+
+    def fetch(self, statement: str, *, max_rows: int) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """The columns and first rows of a statement, run as the policy's are; no column where it changes something.
+
+        Raises:
+            ToolError: it cannot be run, or takes too long.
+        """
         connection = self.connection
-        num_before = connection.total_changes
         page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {(self._settings['max_mib'] << 20) // page_bytes}")
         try:
             with self._restricted(connection), closing(connection.execute(statement)) as cursor:
-                rows = cursor.fetchmany(self._max_rows + 1)
-                columns = [column[0] for column in cursor.description or ()]
+                rows = cursor.fetchmany(max_rows)
+                return [column[0] for column in cursor.description or ()], rows
         except (sqlite3.Error, sqlite3.Warning) as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OUR_FAILURES:
                 raise
             raise ToolError(self._what_went_wrong(error)) from error
-        if not columns:
-            return f"rows changed: {connection.total_changes - num_before}"
-        return _table(columns, rows, self._max_rows)
 
     @contextmanager
     def _restricted(self, connection: sqlite3.Connection) -> Iterator[None]:
