@@ -3,6 +3,7 @@
 from .comparison import Outcome, Verdict
 from .env import GSM8KEnv, MATHEnv, MathEnv
 from .families import FAMILIES
+from .python_env import MathPythonEnv
 from .verifier import MathVerifier, check
 
-__all__ = ["FAMILIES", "GSM8KEnv", "MATHEnv", "MathEnv", "MathVerifier", "Outcome", "Verdict", "check"]
+__all__ = ["FAMILIES", "GSM8KEnv", "MATHEnv", "MathEnv", "MathPythonEnv", "MathVerifier", "Outcome", "Verdict", "check"]
