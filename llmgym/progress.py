@@ -17,6 +17,9 @@ class Phase(Protocol):
     def advance(self, text: str = "") -> None:
         """One step is done; `text` says how it went."""
 
+    def show(self, text: str) -> None:
+        """`text` says how the step under way goes."""
+
 
 class RunProgress:
     """Shows phases and lines.
@@ -59,6 +62,9 @@ class _Bar:
     def advance(self, text: str = "") -> None:
         self._bars.update(self._task, advance=1, text=text)
 
+    def show(self, text: str) -> None:
+        self._bars.update(self._task, text=text)
+
 
 class _Lines:
     """One line now and then, and always the last."""
@@ -70,6 +76,12 @@ class _Lines:
 
     def advance(self, text: str = "") -> None:
         self._num_done += 1
-        if self._num_done == self._total or monotonic() - self._shown_at >= _SECONDS_BETWEEN_LINES:
+        self._say(text, is_last=self._num_done == self._total)
+
+    def show(self, text: str) -> None:
+        self._say(text)
+
+    def _say(self, text: str, *, is_last: bool = False) -> None:
+        if is_last or monotonic() - self._shown_at >= _SECONDS_BETWEEN_LINES:
             self._shown_at = monotonic()
             self._console.print(f"{self._name} {self._num_done}/{self._total}  {text}".rstrip(), soft_wrap=True)

@@ -39,7 +39,7 @@ class Call(Generic[T]):
         self.work = work
         self.begun: Future[None] = Future()
         self.result: Future[T] = Future()
-        self.is_left_behind = False
+        self.left_behind = threading.Event()
         for future in (self.begun, self.result):
             future.set_running_or_notify_cancel()
 
@@ -99,7 +99,7 @@ class DaemonThreads:
     def _leave(self, call: Call[Any]) -> None:
         """Nobody waits for `call` any more; where it runs on, another thread takes the place of its own."""
         with self._lock:
-            call.is_left_behind = True
+            call.left_behind.set()
             is_running = call.begun.done() and not call.result.done()
         if is_running:
             self._add_thread()
@@ -107,7 +107,7 @@ class DaemonThreads:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             with self._lock:
-                if call.is_left_behind:
+                if call.left_behind.is_set():
                     continue
                 call.begun.set_result(None)
             try:
@@ -116,6 +116,6 @@ class DaemonThreads:
                 end = partial(call.result.set_exception, error)
             with self._lock:
                 end()
-                if call.is_left_behind:
+                if call.left_behind.is_set():
                     return
             del call, end  # an idle thread keeps nothing of a call alive

@@ -154,6 +154,7 @@ def episode(
     num_tool_errors: int = 0,
     group_id: int = 0,
     env: str = "a",
+    attempts: int = 1,
 ) -> Trajectory:
     """One turn of these ids behind two of the prompt."""
     message = llmgym.AssistantMessage("x", tool_calls=tuple(llmgym.ToolCall(name, {}) for name in calls))
@@ -162,7 +163,8 @@ def episode(
         segments=(Segment(np.array([1, 2, *ids], dtype=np.int32), np.arange(2 + len(ids)) >= 2),),
         turns=(TurnRecord(0, 2, 2 + len(ids), message, score, num_tool_errors=num_tool_errors),),
         reward=reward, terminated=True, truncated=False, is_valid=is_valid, group_id=group_id,
-        stop_reason=StopReason.ANSWERED if is_valid else StopReason.ENV_ERROR, metadata={"env": env},
+        stop_reason=StopReason.ANSWERED if is_valid else StopReason.ENV_ERROR,
+        metadata={"env": env, "attempts": attempts},
     )  # fmt: skip
 
 
@@ -171,7 +173,7 @@ def test_a_batch_is_described_by_rewards_lengths_and_endings_of_its_valid_episod
         episode(range(10), reward=1.0, parts={"format": 1.0, "answer": 1.0}, calls=["calculator"]),
         episode(range(30), reward=0.0, parts={"format": 1.0}, calls=["x", "y"], num_tool_errors=1),
         episode(range(20), reward=0.5),
-        episode(range(900), reward=1.0, is_valid=False, calls=["z"]),
+        episode(range(900), reward=1.0, is_valid=False, calls=["z"], attempts=3),
     ]
 
     metrics = describe_episodes(episodes, full_reward=1.0)
@@ -183,7 +185,7 @@ def test_a_batch_is_described_by_rewards_lengths_and_endings_of_its_valid_episod
     lengths = [metrics[f"{name}_action_tokens"] for name in ("mean", "p50", "p95", "max")]
     assert lengths == [20, 20, pytest.approx(29), 30]
     assert (metrics["num_tool_calls"], metrics["num_tool_errors"]) == (3, 1)
-    assert (metrics["num_invalid"], metrics["num_invalid_scores"]) == (1, 1)
+    assert (metrics["num_invalid"], metrics["num_invalid_scores"], metrics["num_retries"]) == (1, 1, 2)
     assert metrics["stop_reasons"] == {"answered": 3}
 
 

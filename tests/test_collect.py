@@ -1,18 +1,22 @@
 """Collecting: groups, seeds, order, retries, and what happens beside a slow or failing episode."""
 
 import asyncio
+import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import llmgym
 from llmgym.episode import EnvResponse, StopReason
 from llmgym.episode.register import make_token_env
 from llmgym.episode.trajectory_json import trajectory_from_json, trajectory_to_json
 from llmgym.errors import ConfigError, PromptTooLong, SamplerError
-from llmgym.rollout import Collector, EnvPool, TaskCursor, collect, groups_of, plan_groups
+from llmgym.progress import RunProgress
+from llmgym.rollout import Collector, EnvPool, Tally, TaskCursor, collect, groups_of, plan_groups
 from llmgym.sampling import SamplingParams, ScriptedSampler
 from llmgym.scoring import Score
 
@@ -314,3 +318,40 @@ def test_calls_that_failed_are_counted_with_their_turn_also_in_what_is_stored() 
 
     stored = trajectory_from_json(trajectory_to_json(env.trajectory()))
     assert [turn.num_tool_errors for turn in stored.turns] == [1, 1, 0]
+
+
+def test_progress_tells_episodes_turns_speed_time_of_tools_and_what_failed(tmp_path: Path) -> None:
+    NumberEnv.faults["train1"] = 99
+
+    with (tmp_path / "progress").open("w+") as file:
+        console = Console(file=file, force_terminal=False)
+        collect("test-collect/Number-v0", says("xyz"), num_tasks=3, progress=RunProgress(console=console))
+        file.seek(0)
+        text = file.read()
+
+    assert re.fullmatch(
+        r"episodes 3/3  3 turns, [\d,]+ tokens/s, tools and verifiers \d+\.\d s, 1 invalid, 1 retried\n", text
+    )
+
+
+def test_the_speed_of_a_tally_is_that_of_all_episodes_together() -> None:
+    now = iter([10.0, 12.0])
+    tally = Tally(clock=lambda: next(now))
+    for trajectory in collect("test-collect/Number-v0", says("x" * 99), num_tasks=4):
+        tally.add(trajectory)
+
+    assert (tally.num_episodes, tally.num_turns, tally.num_tokens) == (4, 4, 400)
+    assert "200 tokens/s" in str(tally)
+
+
+def test_progress_of_a_long_step_shows_before_the_step_is_done(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("llmgym.progress._SECONDS_BETWEEN_LINES", 0.0)
+    with (tmp_path / "progress").open("w+") as file:
+        progress = RunProgress(console=Console(file=file, force_terminal=False))
+        with progress.phase("training", 2) as phase:
+            phase.show("step 1: 5 episodes")
+            phase.advance("reward 1")
+        file.seek(0)
+        lines = file.read().splitlines()
+
+    assert lines == ["training 0/2  step 1: 5 episodes", "training 1/2  reward 1"]

@@ -66,7 +66,7 @@ def test_a_step_logs_all_that_one_wants_to_see_of_it(tmp_path: Path) -> None:
         "advantage_std", "zero_variance_share", "num_zero_variance_groups",
         "clip_share", "ratio_mean", "ratio_max", "kl", "entropy", "grad_norm", "learning_rate", "loss",
         "mean_action_tokens", "p50_action_tokens", "p95_action_tokens", "max_action_tokens", "mean_turns",
-        "stop_reasons", "repetition", "num_invalid", "num_invalid_scores", "num_long_prompts",
+        "stop_reasons", "repetition", "num_invalid", "num_retries", "num_invalid_scores", "num_long_prompts",
         "num_tool_calls", "num_tool_errors", "tool_share",
         "num_samples", "num_resample_rounds", "num_dropped_groups", "is_skipped",
         "seconds", "seconds_sampling", "seconds_env", "seconds_learning",

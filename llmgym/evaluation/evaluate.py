@@ -9,7 +9,7 @@ from typing import Any
 from ..episode import Task, TaskSource, Trajectory
 from ..errors import ConfigError
 from ..progress import RunProgress
-from ..rollout import Collector, plan_groups
+from ..rollout import Collector, Tally, plan_groups
 from ..sampling import Sampler, SamplingParams
 from .folder import EvaluationFolder
 from .policies import Player, TextPolicy, opened
@@ -125,7 +125,7 @@ def measure(
     if len(missing) < len(plans):
         shown.line(f"{name}: {len(plans) - len(missing)} of {len(plans)} episodes were stored already")
     if missing:
-        successes = 0
+        successes, tally = 0, Tally()
         with folder.appending() if folder else nullcontext() as log, shown.phase(name, len(missing)) as phase:
 
             def on_episode(trajectory: Trajectory) -> None:
@@ -134,7 +134,8 @@ def measure(
                 if log is not None:
                     log.append(trajectory)
                 successes += trajectory.is_valid and trajectory.reward >= full_reward
-                phase.advance(f"{successes} with full reward")
+                tally.add(trajectory)
+                phase.advance(f"{successes} with full reward, {tally}")
 
             player.play(missing, settings.sampling, settings.split, on_episode)
     result = Evaluation(tuple(stored[plan.group_id, plan.sample_index] for plan in plans), full_reward)

@@ -21,6 +21,7 @@ GLOSSARY: Mapping[str, Mapping[str, str]] = {
         "repetition": "Share of runs of 8 tokens that the same turn held before; mean over valid episodes.",
         "num_tool_calls": "Tool calls, malformed ones included.",
         "num_tool_errors": "Tool calls that were answered with an error.",
+        "num_retries": "Episodes begun anew because our machinery had failed.",
         "num_invalid_scores": "Turns that the verifier could not score.",
         "num_long_prompts": "Episodes that could not begin, as their prompt left no room for an answer.",
         "env/NAME/...": "The same, in one environment of several.",

@@ -7,12 +7,14 @@ from .env_pool import EnvPool
 from .mixture import TaskMixture, whole_shares
 from .rescore import Rescored, Verdict, rescore
 from .store import load_trajectories, save_trajectories
+from .tally import Tally
 
 __all__ = [
     "Collector",
     "EnvPool",
     "EpisodePlan",
     "Rescored",
+    "Tally",
     "TaskCursor",
     "TaskMixture",
     "Verdict",

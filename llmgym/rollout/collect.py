@@ -15,10 +15,12 @@ from ..episode import EnvResponse, Episode, StopReason, Task, TaskSource, TokenE
 from ..episode.token_env import noise_rng
 from ..episode.waiting import run_to_end
 from ..errors import ConfigError, EnvironmentFailure, InfrastructureError, LLMGymError, PromptTooLong, SamplerError
+from ..progress import RunProgress
 from ..registry import closest
 from ..sampling import FinishReason, Sampler, SamplingParams, Session
 from ..threads import DaemonThreads, TookTooLong, in_time
 from .env_pool import EnvPool
+from .tally import Tally
 
 _MAX_THREADS = 32
 
@@ -319,6 +321,7 @@ def collect(
     seed: int = 0,
     tokenizer: Any = "bytes",
     env_kwargs: Mapping[str, Any] | None = None,
+    progress: RunProgress | None = None,
     **collector_kwargs: Any,
 ) -> list[Trajectory]:
     """Trajectories of the first tasks of a split, `group_size` for each, group after group.
@@ -333,6 +336,7 @@ def collect(
         seed: of everything random.
         tokenizer: as `gym.make` takes it; it must be that of the sampler's model.
         env_kwargs: further keywords for `gym.make`, of each environment alike.
+        progress: shows how it goes, such as `llmgym.progress.RunProgress()`; None: nothing is shown.
         collector_kwargs: keywords of `Collector`, such as concurrency.
     """
     ids = [env] if isinstance(env, str) else list(env)
@@ -342,7 +346,14 @@ def collect(
         chosen = [(task, pool.name) for pool in pools for task in pool.tasks(split).first(num_tasks)]
         tasks, names = [task for task, _ in chosen], [name for _, name in chosen]
         plans = plan_groups(tasks, group_size=group_size, seed=(seed,), envs=names if len(pools) > 1 else None)
-        return run_to_end(collector.run(plans, sampling or SamplingParams()))
+        with (progress or RunProgress(quiet=True)).phase("episodes", len(plans)) as phase:
+            tally = Tally()
+
+            def on_episode(trajectory: Trajectory) -> None:
+                tally.add(trajectory)
+                phase.advance(str(tally))
+
+            return run_to_end(collector.run(plans, sampling or SamplingParams(), on_episode=on_episode))
     finally:
         collector.close()
 

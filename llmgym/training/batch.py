@@ -1,7 +1,7 @@
 """The batch of one training step: groups that the agent selected, and replacements of those that it dropped."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..episode import Trajectory
@@ -37,6 +37,7 @@ async def collect_batch(
     *,
     num_groups: int,
     seed: tuple[int, ...],
+    on_episode: Callable[[Trajectory], None] | None = None,
 ) -> Batch:
     """Collect groups until the agent has selected `num_groups`, or `rollout.resample_rounds` further rounds were made.
 
@@ -54,7 +55,7 @@ async def collect_batch(
             envs=[name for name, _ in chosen],
             first_group=first_group,
         )
-        trajectories = await collector.run(plans, rollout.sampling)
+        trajectories = await collector.run(plans, rollout.sampling, on_episode=on_episode)
         valid = list(groups_of([trajectory for trajectory in trajectories if trajectory.is_valid]))
         selected: Sequence[Group] = agent.select(valid)
         batch.drawn += trajectories

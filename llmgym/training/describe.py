@@ -17,7 +17,7 @@ def describe_episodes(trajectories: Sequence[Trajectory], full_reward: float) ->
 
     Beside the figures of `Evaluation.summary`: `reward_part/NAME`, the mean of each part of the scores, an episode's
     turns added up; quantiles of the sampled tokens of an episode; `repetition`; tool calls and those that failed;
-    and `num_invalid_scores`, turns that the verifier could not score.
+    `num_retries`, further attempts at episodes; and `num_invalid_scores`, turns that the verifier could not score.
 
     Raises:
         InfrastructureError: no episode is valid.
@@ -36,6 +36,7 @@ def describe_episodes(trajectories: Sequence[Trajectory], full_reward: float) ->
         "repetition": sum(map(repeated_share, valid)) / len(valid),
         "num_tool_calls": sum(len(turn.message.tool_calls) + len(turn.message.malformed_calls) for turn in turns),
         "num_tool_errors": sum(turn.num_tool_errors for turn in turns),
+        "num_retries": sum(trajectory.metadata.get("attempts", 1) - 1 for trajectory in trajectories),
         "num_invalid_scores": sum(not score.is_valid for score in scores),
     }
 

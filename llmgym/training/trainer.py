@@ -19,11 +19,12 @@ from ..learning import Agent, DataKind, Learner, load_with_tokenizer, save_polic
 from ..learning.feasibility import require_feasible
 from ..learning.update_metrics import describe_groups
 from ..messages import Tokenizer
-from ..progress import RunProgress
+from ..progress import Phase, RunProgress
 from ..registry import AGENTS, SAMPLERS, TRACKERS
 from ..rollout import (
     Collector,
     EnvPool,
+    Tally,
     TaskMixture,
     groups_of,
     has_too_long_prompt,
@@ -205,6 +206,7 @@ class Trainer:
                     self._rollout,
                     num_groups=config.rollout.tasks_per_step,
                     seed=(config.seed, _ROLLOUTS, step),
+                    on_episode=self._teller(phase, step),
                 )
                 described = self._describe(step, batch)
                 with clock.learning():
@@ -227,6 +229,16 @@ class Trainer:
                     self._log.log("alarm", step, {"name": alarm.name, "text": alarm.text})
                     self.progress.line(f"step {step}: ALARM: {alarm.text}")
         return before, after
+
+    def _teller(self, phase: Phase, step: int) -> Callable[[Trajectory], None]:
+        """Tells people how the collection of a step goes."""
+        tally = Tally()
+
+        def tell(trajectory: Trajectory) -> None:
+            tally.add(trajectory)
+            phase.show(f"step {step}: {tally.num_episodes} episodes, {tally}")
+
+        return tell
 
     def _describe(self, step: int, batch: Batch) -> dict[str, Any]:
         """Metrics of a batch; the curriculum hears of it, and people of what is odd about it."""
