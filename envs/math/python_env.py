@@ -21,7 +21,7 @@ DEFAULT_SYSTEM_PROMPT = "Solve the problem; compute with the tool python. {forma
 _KEPT_OUTPUT_BYTES = 2000
 
 
-class MathPythonEnv(ToolEnv, MathEnv):
+class MathPythonEnv(ToolEnv, MathEnv):  # type: ignore[misc]  # its step may have to be awaited
     """The problems of `MathEnv`, with a tool that runs Python in a sandbox; names stay from call to call.
 
     The first message that calls no tool is the answer, and the verifier of `MathEnv` judges it. What runs in the
