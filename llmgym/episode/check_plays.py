@@ -206,9 +206,9 @@ def _sample(space: Tokens, entropy: list[int]) -> list[int]:
     return ids
 
 
-def always(text: str) -> Probe:
+def always(turn: Turn) -> Probe:
     """Says the same in every turn."""
-    return lambda _: text
+    return lambda _: turn
 
 
 def misalignment(play: Play, turns: Play) -> str | None:

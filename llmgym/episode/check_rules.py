@@ -4,43 +4,19 @@ import pickle
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.utils import env_checker
 
 from ..errors import LLMGymError, ResetNeeded, UnknownTaskError
+from .check_findings import FEW, Findings, Note, Problem, Rule
 from .check_plays import TOLERANCE, Play, Probe, Subject, always, misalignment
+from .check_worlds import check_budgets, check_growth, check_leftovers, check_reading
 from .tasks import Task, TaskSource
 
-_FEW = 3
-"""Tasks that the rules about determinism and views play."""
 _ODD_ANSWERS = ("\0", "<call>", "<call></call>", "<tool_call>{", "9" * 5000, "\\boxed{", "💥 é", "1/0", " \n ")
 _CONSTANTS = ("0", "yes")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A broken promise: what was given, what was expected, how to mend it."""
-
-    given: str
-    expected: str
-    mend: str
-
-    def __str__(self) -> str:
-        return f"{self.given}\n    expected: {self.expected}\n    to mend: {self.mend}"
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something that could not be checked, and why."""
-
-    text: str
-
-
-Findings = Iterator[Problem | Note]
-Rule = Callable[[Subject], Findings]
 
 
 def check_robustness(subject: Subject) -> Findings:
@@ -49,7 +25,7 @@ def check_robustness(subject: Subject) -> Findings:
     for text in _ODD_ANSWERS:
         probes[repr(text[:20])] = lambda _, text=text: always(text)  # type: ignore[misc]
     for name, probe in probes.items():
-        for task in subject.tasks[:_FEW]:
+        for task in subject.tasks[:FEW]:
             play = subject.play(name, probe(task), task)
             if play.error is not None:
                 yield Problem(
@@ -113,7 +89,7 @@ def _prompts(source: TaskSource, limit: int = 1000) -> set[str]:
 
 def check_seeds(subject: Subject) -> Findings:
     """The same seed and actions repeat everything, to the last tool output, in a used and in a fresh environment."""
-    for task in subject.tasks[:_FEW]:
+    for task in subject.tasks[:FEW]:
         for name, probe in _reference_and_random(subject, task):
             first = subject.play(name, probe, task)
             for how, env in (("again", None), ("in a fresh environment", subject.make("turn"))):
@@ -130,7 +106,7 @@ def check_seeds(subject: Subject) -> Findings:
 
 def check_views(subject: Subject) -> Findings:
     """Tokens, turns and text tell the same episode, and the trajectory is what was shown."""
-    for task in subject.tasks[:_FEW]:
+    for task in subject.tasks[:FEW]:
         for name, probe in _reference_and_random(subject, task):
             views = ("turn", "token", "text") if name == "the reference turns" else ("turn", "token")
             plays = [subject.play(name, probe, task, view=view) for view in views]
@@ -218,7 +194,7 @@ def check_cheap_answers(subject: Subject) -> Findings:
     }
     for text in _CONSTANTS:
         probes[f"the constant answer {text!r}"] = lambda _, text=text: always(text)  # type: ignore[misc]
-    for source, turns in references[:2] if len(references) > _FEW else ():
+    for source, turns in references[:2] if len(references) > FEW else ():
         if turns:
             probes[f"the constant answer {turns[-1]!r:.40}, right for another task,"] = (
                 lambda task, own=source, text=turns[-1]: None if task is own else always(text)  # type: ignore[misc]
@@ -369,11 +345,15 @@ RULES: dict[str, Rule] = {
     "splits": check_splits,
     "seeds": check_seeds,
     "views": check_views,
+    "growth": check_growth,
     "leaks": check_leaks,
     "reference": check_reference,
     "cheap answers": check_cheap_answers,
+    "reading": check_reading,
+    "budgets": check_budgets,
     "ending": check_ending,
     "closing": check_closing,
+    "leftovers": check_leftovers,
     "pickling": check_pickling,
     "gymnasium": check_gymnasium,
     "messages": check_messages,
