@@ -68,7 +68,12 @@ PLAIN = ["", " ", "\n", "a", "12*7", "user\n", " b ", "</think>", "<", "|>", "é
 SPECIAL = ["<|im_end|>", "<|im_start|>", "<|bos|>", "<|head|>user<|body|>", "<end>", "<user>", "<|im_"]
 SAID = ["12*7", "=84", " so", "\n", "b", "</think>", "x "]
 ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
-plain_text = st.lists(st.sampled_from(PLAIN) | ANY, max_size=4).map("".join)
+# Hypothesis also draws texts that it finds in the code, such as a control token's.
+plain_text = (
+    st.lists(st.sampled_from(PLAIN) | ANY, max_size=4)
+    .map("".join)
+    .filter(lambda text: not any(control in text for control in SPECIAL))
+)
 any_text = st.lists(st.sampled_from([*PLAIN, *SPECIAL]) | ANY, max_size=5).map("".join)
 said_text = st.lists(st.sampled_from(SAID), min_size=1, max_size=4).map("".join)
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EnvironmentFailure, InvalidAction, LLMGymError, PromptTooLong, ResetNeeded, VerifierError
-from ..messages import AssistantMessage, Chat, Message, ToolCallParser
+from ..messages import AssistantMessage, Chat, Message, ToolCallParser, end_ids_of
 from ..messages.stop_strings import first_stop
 from ..sampling import KeptTokens
 from ..scoring import Score
@@ -52,6 +52,7 @@ class Episode:
     ) -> None:
         self.env, self.chat, self.settings = env, chat, settings
         self._clock = clock
+        self.end_ids = end_ids_of(chat.tokenizer)
         self._read_tools()
         self.stop_reason: StopReason | None = StopReason.ABORTED
         self._turns: list[TurnInProgress] = []
@@ -156,7 +157,7 @@ class Episode:
         """Append sampled ids to the open turn.
 
         Args:
-            ids: at most `room`; the end token only in the last place.
+            ids: at most `room`; an end token only in the last place.
             logprobs: their log-probabilities, where known.
             versions: the weight versions that sampled them, where known.
             kept_tokens: the support that top-p or top-k left for each, where used.
@@ -193,9 +194,8 @@ class Episode:
         return False
 
     def closing_index(self, ids: Sequence[int]) -> int | None:
-        """The place in `ids` where they would close the open turn, by the end token or the first stop string."""
-        eos_id = self.chat.tokenizer.eos_id
-        eos_at = ids.index(eos_id) if eos_id in ids else None
+        """The place in `ids` where they would close the open turn, by an end token or the first stop string."""
+        eos_at = next((place for place, token in enumerate(ids) if token in self.end_ids), None)
         if not self.settings.stop_strings:
             return eos_at
         turn = self.ids[self._turns[-1].start :]

@@ -98,7 +98,8 @@ class TokenEnv(gym.Env[Any, Any]):
         if view == "token":
             self.action_space = spaces.Discrete(width)
         elif view == "turn":
-            self.action_space = Tokens(width, self.limits.turn_tokens, end_id=self.tokenizer.eos_id)
+            ends = self.episode.end_ids
+            self.action_space = Tokens(width, self.limits.turn_tokens, self.tokenizer.eos_id, other_end_ids=ends)
         else:
             self.action_space = UnicodeText(MAX_TEXT)
         if view == "text":
@@ -111,7 +112,7 @@ class TokenEnv(gym.Env[Any, Any]):
         # What the hot path of a token step looks at.
         self._ids: list[int] = []
         self._turn_end = 0
-        self._width, self._eos_id = width, self.tokenizer.eos_id
+        self._width, self._end_ids = width, self.episode.end_ids
         self._takes_plain_tokens = view == "token" and not settings.stop_strings
 
     # -- Gymnasium ---------------------------------------------------------------------------------------------
@@ -169,7 +170,7 @@ class TokenEnv(gym.Env[Any, Any]):
         """
         if self._takes_plain_tokens:
             ids, token = self._ids, action if type(action) is int else self._ids_of(action)[0]
-            if 0 <= token < self._width and token != self._eos_id and len(ids) + 1 < self._turn_end:
+            if 0 <= token < self._width and token not in self._end_ids and len(ids) + 1 < self._turn_end:
                 # An ordinary token inside a turn: nothing but the ids changes.
                 if self._buffer is None:
                     ids.append(token)

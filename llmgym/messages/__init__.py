@@ -1,8 +1,10 @@
 """Messages, tokenizers and the exact way from one to the other."""
 
-from .chat import Chat, RoleChat, TemplateChat, chat_for
+from .chat import Chat, RoleChat
+from .choose_chat import chat_for
 from .message import AssistantMessage, MalformedCall, Message, Role, ToolCall
-from .tokenizer import ByteTokenizer, RoleTokenizer, TemplateTokenizer, Tokenizer, load_tokenizer
+from .template_chat import TemplateChat
+from .tokenizer import ByteTokenizer, RoleTokenizer, TemplateTokenizer, Tokenizer, end_ids_of, load_tokenizer, turn_text
 from .tool_calls import ToolCallParser
 
 __all__ = [
@@ -20,5 +22,7 @@ __all__ = [
     "ToolCall",
     "ToolCallParser",
     "chat_for",
+    "end_ids_of",
     "load_tokenizer",
+    "turn_text",
 ]

@@ -39,6 +39,7 @@ class Tokens(Space[np.ndarray]):
         max_length: ids of the longest element.
         end_id: the end token, or None.
         seed: of `sample`.
+        other_end_ids: of further tokens that only come last.
 
     Raises:
         ConfigError: a number is out of range.
@@ -50,11 +51,15 @@ class Tokens(Space[np.ndarray]):
         max_length: int,
         end_id: int | None = None,
         seed: int | np.random.Generator | None = None,
+        *,
+        other_end_ids: Iterable[int] = (),
     ) -> None:
         if vocab_size < 1 or max_length < 1:
             raise ConfigError(f"Tokens({vocab_size}, {max_length}) is empty. Both numbers must be at least 1.")
-        if end_id is not None and not 0 <= end_id < vocab_size:
-            raise ConfigError(f"end_id is {end_id}, but the vocabulary's ids are 0 to {vocab_size - 1}.")
+        self.end_ids = tuple(sorted({*other_end_ids} | ({end_id} if end_id is not None else set())))
+        for end in self.end_ids:
+            if not 0 <= end < vocab_size:
+                raise ConfigError(f"end_id is {end}, but the vocabulary's ids are 0 to {vocab_size - 1}.")
         self.vocab_size, self.max_length, self.end_id = vocab_size, max_length, end_id
         super().__init__(dtype=np.int32, seed=seed)
 
@@ -75,7 +80,7 @@ class Tokens(Space[np.ndarray]):
         # Seen as unsigned, a negative id is a huge one: one pass finds both kinds of stray ids.
         if ids.max() >= self.vocab_size:
             return False
-        return self.end_id is None or not (ids[:-1] == self.end_id).any()
+        return not any((ids[:-1] == end).any() for end in self.end_ids)
 
     def sample(self, mask: None = None, probability: None = None) -> np.ndarray:
         """A short random element; a random turn for tests, not a policy.
@@ -85,13 +90,14 @@ class Tokens(Space[np.ndarray]):
         """
         _refuse_masks(mask, probability)
         length = int(self.np_random.integers(1, max(1, min(self.max_length - 1, _LONGEST_TOKEN_SAMPLE)) + 1))
-        if self.end_id is None:
-            return self.np_random.integers(self.vocab_size, size=length, dtype=np.int32)
-        if self.vocab_size == 1:
-            return np.array([self.end_id], dtype=np.int32)
-        ids = self.np_random.integers(self.vocab_size - 1, size=length, dtype=np.int32)
-        ids += ids >= self.end_id
-        ids[-1] = self.end_id
+        num_others = self.vocab_size - len(self.end_ids)
+        if not num_others:
+            return np.array(self.end_ids[:1], dtype=np.int32)
+        ids = self.np_random.integers(num_others, size=length, dtype=np.int32)
+        for end in self.end_ids:
+            ids += ids >= end
+        if self.end_id is not None:
+            ids[-1] = self.end_id
         return ids
 
     @property
@@ -105,10 +111,11 @@ class Tokens(Space[np.ndarray]):
         return [np.asarray(ids, dtype=np.int32) for ids in sample_n]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Tokens) and (self.vocab_size, self.max_length, self.end_id) == (
+        return isinstance(other, Tokens) and (self.vocab_size, self.max_length, self.end_id, self.end_ids) == (
             other.vocab_size,
             other.max_length,
             other.end_id,
+            other.end_ids,
         )
 
     __hash__ = None  # type: ignore[assignment]  # like every space: it holds a random stream

@@ -23,7 +23,7 @@ class Tokenizer(Protocol):
 
     @property
     def eos_id(self) -> int:
-        """The end-of-turn token."""
+        """The token that ends an answer. A tokenizer may name all tokens that end a turn in a member `end_ids`."""
 
     @property
     def pad_id(self) -> int:
@@ -49,17 +49,41 @@ class TemplateTokenizer(Tokenizer, Protocol):
     """A tokenizer that writes conversations by a chat template."""
 
     @property
-    def end_text(self) -> str:
-        """The end token as the template writes it."""
+    def end_texts(self) -> Mapping[int, str]:
+        """The tokens that end a turn, as a template writes them."""
+
+    @property
+    def control_texts(self) -> Mapping[int, str]:
+        """All control tokens, as a template writes them."""
 
     def apply_template(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:
-        """The conversation as the chat template writes it."""
+        """The conversation as the chat template writes it; TokenizerError where the template refuses it."""
+
+    def decode_turn(self, ids: Iterable[int]) -> str:
+        """The text of a sampled turn, its control tokens written out."""
+
+    def protect_turn(self, ids: Iterable[int]) -> str:
+        """The same, in which only what was sampled as a control token can be read as one."""
 
     def protect(self, text: str) -> str:
         """`text` with control-token text made unreadable as such."""
 
+    def restore(self, text: str) -> str:
+        """What was protected."""
+
     def encode_protected(self, text: str) -> list[int]:
         """The ids of a template's text: its own control tokens are control tokens, protected text is plain."""
+
+
+def end_ids_of(tokenizer: Tokenizer) -> frozenset[int]:
+    """All tokens that end a turn: `tokenizer.end_ids` where it has them, else `eos_id` alone."""
+    ends: Iterable[int] = getattr(tokenizer, "end_ids", ())
+    return frozenset(ends) | {tokenizer.eos_id}
+
+
+def turn_text(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
+    """The text of a sampled turn; its control tokens are written out where the tokenizer knows their text."""
+    return tokenizer.decode_turn(ids) if isinstance(tokenizer, TemplateTokenizer) else tokenizer.decode(ids)
 
 
 class ByteTokenizer:

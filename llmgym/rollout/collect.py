@@ -246,7 +246,7 @@ class Collector:
         params = replace(
             sampling,
             max_new_tokens=episode.room,
-            stop_token_ids=(env.tokenizer.eos_id,),
+            stop_token_ids=tuple(sorted(episode.end_ids)),
             stop_strings=episode.settings.stop_strings if getattr(self.sampler, "sees_text", False) else (),
         )
         completion = await session.sample(episode.ids, params)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import ConfigError, SamplerError
 from ..extras import require
-from ..messages import Chat, Message, Tokenizer, chat_for
+from ..messages import Chat, Message, Tokenizer, chat_for, end_ids_of
 from .params import SamplingParams
 from .sampler import Sampler
 
@@ -28,12 +28,13 @@ def ask_sampler(
         seed: with the text of a question it decides the random stream of the answer, whatever was asked before.
     """
     chat: Chat = chat_for(tokenizer)
-    params = params or SamplingParams(temperature=0.0, stop_token_ids=(tokenizer.eos_id,))
+    ends = end_ids_of(tokenizer)
+    params = params or SamplingParams(temperature=0.0, stop_token_ids=tuple(sorted(ends)))
 
     async def ask(messages: Sequence[Message]) -> str:
         async with sampler.session(seed=_seed_of(messages, seed)) as session:
             completion = await session.sample(chat.render(messages), params)
-        return tokenizer.decode([token for token in completion.token_ids if token != tokenizer.eos_id])
+        return tokenizer.decode([token for token in completion.token_ids if token not in ends])
 
     return ask
 
