@@ -226,7 +226,8 @@ class ScriptedUser:
         assert self._script is not None
         if not _found(_QUESTION, said):
             return ""
-        answers = [fact.answer for fact in (*wish.facts, *self._script.facts) if _found(fact.asked_by, said)]
+        known = (*wish.facts, *self._script.facts)
+        answers = list(dict.fromkeys(fact.answer for fact in known if _found(fact.asked_by, said)))
         if self._script.one_at_a_time:
             answers = ([answer for answer in answers if answer not in self._told] or answers)[:1]
         self._told |= set(answers)

@@ -43,7 +43,7 @@ class TokenEnv(gym.Env[Any, Any]):
         tokenizer: "bytes", a folder or hub id, or an object; see `llmgym.messages.load_tokenizer`.
         limits: budgets, whole or in part as a mapping; the rest are the environment's own.
         split: where `reset` draws tasks from, unless its options name another split.
-        tool_format: form of tool calls, "tag" or "hermes".
+        tool_format: form of tool calls, "tag" or "hermes". None: the environment's own.
         malformed_call: what follows an unreadable call, "answer" or "end".
         stop_strings: texts that close a turn beside the end token.
         chat_template_kwargs: passed to the tokenizer's chat template.
@@ -65,7 +65,7 @@ class TokenEnv(gym.Env[Any, Any]):
         tokenizer: Any = "bytes",
         limits: Limits | Mapping[str, Any] | None = None,
         split: str = "train",
-        tool_format: str = "tag",
+        tool_format: str | None = None,
         malformed_call: str = "answer",
         stop_strings: Iterable[str] = (),
         chat_template_kwargs: Mapping[str, Any] | None = None,
@@ -85,7 +85,7 @@ class TokenEnv(gym.Env[Any, Any]):
         self.limits = merge_limits(env.default_limits, limits)
         settings = EpisodeSettings(
             limits=self.limits,
-            tool_format=tool_format,
+            tool_format=env.default_tool_format if tool_format is None else tool_format,
             malformed_call=malformed_call,
             stop_strings=tuple(stop_strings),
         )
