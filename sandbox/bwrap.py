@@ -66,6 +66,7 @@ class BwrapBackend(Backend):
                 walls += ["--symlink", os.readlink(path), path]
             elif os.path.isdir(path):
                 walls += ["--ro-bind", path, path]
+        walls += ["--perms", "0755", "--dir", "/etc"]  # else the guest, who is not root, finds no awk in it
         walls += ["--ro-bind-try", "/etc/alternatives", "/etc/alternatives"]
         walls += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
         for path in (*self.interpreter.folders, *self.read_only):

@@ -30,6 +30,10 @@ def test_files_stay_from_command_to_command_and_exit_codes_are_true(session):
     assert (second.status, second.stdout.text, second.stderr.text) == (Status.OK, "text\n", "given")
 
 
+def test_programs_that_are_chosen_by_links_in_etc_are_found(session):
+    assert session.command("echo a b | awk '{print $2}'").stdout.text == "b\n"
+
+
 def test_the_signal_that_ends_a_command_is_told(session):
     outcome = session.command("kill -9 $$")
 
