@@ -1,0 +1,193 @@
+"""Sokoban levels: rules, text, and generation backwards from the solved state, which knows the fewest pushes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from .moves import DIRECTIONS, Cell
+
+_MAX_STATES = 20_000
+"""Of one backward search; what was found by then is exact, as the search goes by number of pushes."""
+_MAX_TRIES = 200
+"""Rooms that are made before a level of the wanted number of pushes is given up."""
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Level:
+    """A room and who stands where."""
+
+    height: int
+    width: int
+    walls: frozenset[Cell]
+    goals: frozenset[Cell]
+    boxes: frozenset[Cell]
+    player: Cell
+
+    @property
+    def num_on_goals(self) -> int:
+        return len(self.boxes & self.goals)
+
+    @property
+    def is_solved(self) -> bool:
+        return self.boxes <= self.goals
+
+    def moved(self, direction: str) -> Level:
+        """The level after a move; the same one where a wall, or a box that cannot be pushed, is in the way."""
+        cell = self.player.next_to(direction)
+        if cell in self.walls:
+            return self
+        if cell not in self.boxes:
+            return replace(self, player=cell)
+        beyond = cell.next_to(direction)
+        if beyond in self.walls or beyond in self.boxes:
+            return self
+        return replace(self, player=cell, boxes=self.boxes - {cell} | {beyond})
+
+    def to_text(self) -> str:
+        """A line for each row, in the signs that Sokoban levels are written in, with "-" for the floor."""
+        return "\n".join(
+            "".join(self._sign(Cell(row, column)) for column in range(self.width)) for row in range(self.height)
+        )
+
+    def _sign(self, cell: Cell) -> str:
+        if cell in self.walls:
+            return "#"
+        if cell in self.boxes:
+            return "*" if cell in self.goals else "$"
+        if cell == self.player:
+            return "+" if cell in self.goals else "@"
+        return "." if cell in self.goals else "-"
+
+
+def level_from_text(text: str) -> Level:
+    """The level that `Level.to_text` wrote."""
+    rows = text.split("\n")
+    cells = {Cell(row, column): sign for row, line in enumerate(rows) for column, sign in enumerate(line)}
+    where = {signs: frozenset(cell for cell, sign in cells.items() if sign in signs) for signs in ("#", ".*+", "$*")}
+    (player,) = (cell for cell, sign in cells.items() if sign in "@+")
+    return Level(len(rows), len(rows[0]), where["#"], where[".*+"], where["$*"], player)
+
+
+def walk(start: Cell, blocked: frozenset[Cell]) -> dict[Cell, tuple[str, ...]]:
+    """A shortest walk to each cell that can be reached around what is blocked."""
+    walks: dict[Cell, tuple[str, ...]] = {start: ()}
+    frontier = [start]
+    for cell in frontier:
+        for direction in DIRECTIONS:
+            neighbour = cell.next_to(direction)
+            if neighbour not in blocked and neighbour not in walks:
+                walks[neighbour] = (*walks[cell], direction)
+                frontier.append(neighbour)
+    return walks
+
+
+def solution(level: Level) -> list[str] | None:
+    """Moves that solve the level with the fewest pushes; None where it cannot be solved."""
+    frontier: list[tuple[Level, list[str]]] = [(level, [])]
+    seen = set()
+    for current, moves in frontier:
+        if current.is_solved:
+            return moves
+        walks = walk(current.player, current.walls | current.boxes)
+        if (state := (current.boxes, min(walks))) in seen:
+            continue
+        seen.add(state)
+        for box in sorted(current.boxes):
+            for direction in DIRECTIONS:
+                if (behind := box.before(direction)) not in walks:
+                    continue
+                after = replace(current, player=behind).moved(direction)
+                if after.boxes != current.boxes:
+                    frontier.append((after, [*moves, *walks[behind], direction]))
+    return None
+
+
+def dead_cells(level: Level) -> frozenset[Cell]:
+    """Floor from which no box can ever be pushed to a goal, whatever the other boxes do."""
+    alive = set(level.goals)
+    frontier = list(alive)
+    for cell in frontier:
+        for direction in DIRECTIONS:
+            origin, behind = cell.before(direction), cell.before(direction).before(direction)
+            if origin not in level.walls and behind not in level.walls and origin not in alive:
+                alive.add(origin)
+                frontier.append(origin)
+    return frozenset(_inner_cells(level.height, level.width)) - level.walls - alive
+
+
+def generate(
+    rng: np.random.Generator, *, size: int, num_boxes: int, min_pushes: int, max_pushes: int
+) -> tuple[Level, int] | None:
+    """A level with no box on a goal, and the fewest pushes that solve it; None where no room of many tries has one."""
+    for _ in range(_MAX_TRIES):
+        room = _room(rng, size, num_boxes)
+        if room is None:
+            continue
+        found = [
+            (state, num_pushes)
+            for state, num_pushes in _pulled(room, max_pushes).items()
+            if num_pushes >= min_pushes and not state[0] & room.goals
+        ]
+        if found:
+            (boxes, player), num_pushes = found[int(rng.integers(len(found)))]
+            standing = sorted(walk(player, room.walls | boxes))
+            return replace(room, boxes=boxes, player=standing[int(rng.integers(len(standing)))]), num_pushes
+    return None
+
+
+def _room(rng: np.random.Generator, size: int, num_boxes: int) -> Level | None:
+    """A solved room: walls around, a fifth of the inside walled up, all floor connected; None where it is not."""
+    inner = list(_inner_cells(size, size))
+    border = {Cell(row, column) for row in range(size) for column in range(size)} - set(inner)
+    order = [inner[index] for index in rng.permutation(len(inner))]
+    num_walls = len(inner) // 5
+    walls, floor = border | set(order[:num_walls]), order[num_walls:]
+    if len(walk(floor[0], frozenset(walls))) < len(floor):
+        return None
+    goals = frozenset(floor[:num_boxes])
+    return Level(size, size, frozenset(walls), goals, goals, floor[num_boxes])
+
+
+def _pulled(room: Level, max_pushes: int) -> Mapping[tuple[frozenset[Cell], Cell], int]:
+    """States, as boxes and the first cell that the player can reach, with the fewest pushes from each to solved.
+
+    A push undone is a pull, so a search by pulls from the solved states finds those numbers.
+    """
+    free = set(_inner_cells(room.height, room.width)) - room.walls - room.goals
+    pushes: dict[tuple[frozenset[Cell], Cell], int] = {}
+    while free:  # the player ends on one side of the boxes or another
+        side = walk(min(free), room.walls | room.goals)
+        free -= set(side)
+        pushes[room.goals, min(side)] = 0
+    frontier = list(pushes)
+    for state in frontier:
+        if pushes[state] == max_pushes or len(pushes) >= _MAX_STATES:
+            break
+        for earlier in _pulls(state, room.walls):
+            if earlier not in pushes:
+                pushes[earlier] = pushes[state] + 1
+                frontier.append(earlier)
+    return pushes
+
+
+def _pulls(state: tuple[frozenset[Cell], Cell], walls: frozenset[Cell]) -> Iterator[tuple[frozenset[Cell], Cell]]:
+    boxes, player = state
+    blocked = walls | boxes
+    reach = walk(player, blocked)
+    for box in sorted(boxes):
+        for direction in DIRECTIONS:
+            origin = box.before(direction)  # of the box; the player stood behind it, and stands there now
+            behind = origin.before(direction)
+            if origin in reach and behind not in blocked:
+                earlier = boxes - {box} | {origin}
+                yield earlier, min(walk(behind, walls | earlier))
+
+
+def _inner_cells(height: int, width: int) -> Iterator[Cell]:
+    return (Cell(row, column) for row in range(1, height - 1) for column in range(1, width - 1))
