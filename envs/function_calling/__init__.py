@@ -1,0 +1,5 @@
+"""Function calls checked by structure: the Berkeley Function Calling Leaderboard, and generated requests."""
+
+from .env import FunctionCallingEnv
+
+__all__ = ["FunctionCallingEnv"]
