@@ -1,0 +1,34 @@
+"""The user where no language model plays one."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from llmgym.episode import Task
+from llmgym.messages import Message
+
+from ..users import DONE, END, REFUSES, asks_to_confirm
+
+_YES = "Yes, please go ahead."
+_LOST = "I told you all that I know."
+_PATIENCE = 3
+
+
+class InstructedUser:
+    """Says the whole instruction at once, and yes to every question.
+
+    Leaves when the policy says that it has done something or will not, or at the third message that leads nowhere.
+    """
+
+    def first(self, task: Task, rng: np.random.Generator) -> str:  # noqa: ARG002  the instruction is all there is
+        return f"Hello. This is what I was asked to tell you, word for word: {task.prompt}"
+
+    def reply(self, messages: Sequence[Message]) -> str:
+        said = messages[-1].content
+        if "?" in said or asks_to_confirm(said):
+            return _YES
+        if re.search(f"{DONE}|{REFUSES}", said, re.IGNORECASE):
+            return f"Thank you, that is all. Goodbye. {END}"
+        num_lost = 1 + sum(message.content == _LOST for message in messages)
+        return f"This leads nowhere. Goodbye. {END}" if num_lost >= _PATIENCE else _LOST
