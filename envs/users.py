@@ -29,15 +29,19 @@ DONE = (
 )
 """What a policy says that has done something."""
 REFUSES = (
-    r"\b(cannot|can ?not|can't|unable|not able|not possible|impossible|not allowed|not eligible|not accept(ed)?|"
-    r"not permitted|declined?|refused?|won't|will not|unfortunately|too late)\b"
+    r"\b(can ?not|can't|unable|impossible|ineligible|unavailable|unfortunately|decline[ds]?|refuse[ds]?|reject(ed)?|"
+    r"won't|will not|too late|no longer|out of stock|expired|has (passed|ended|closed)|is over|"
+    r"(do|does) ?n[o']t (allow|permit|belong)|"
+    r"(not|n't) (be )?(able|possible|allowed|eligible|accept\w*|permitted|available|in stock))\b"
 )
 """What a policy says that will not do something."""
 _CONFIRMATION = (
     r"\b(confirm|proceed|go ahead|shall i|should i|do you (want|agree)|would you like me to|may i|"
-    r"is (this|that|it|everything|all) (correct|right|ok|okay|fine)|(ok|okay|fine) (with|for|by) you|"
-    r"yes or no|yes/no)\b"
+    r"is (this|that|it|everything|all) (correct|right|ok|okay|fine)|(ok|okay|fine|happy) (with|for|by) (you|that|this)|"
+    r"(sounds?|looks?) (good|right|correct|fine)|(like|want) to (go on|continue)|agreed?|yes or no|yes/no)\b"
 )
+_BEYOND = r"[^.!?\n]*\b(else|further|other questions|another question)\b[^.!?\n]*[.!?]?"
+_WANTS_ANSWER = r"\?|\bplease (provide|tell|give|share|send|say|let|confirm|reply|answer)\b|\b(could|can|would) you\b"
 _QUESTION = r"\?|\b(please|provide|tell me|give me|i need|let me know|what|which|who)\b"
 _YES = (
     r"(yes|yep|yeah|yup|sure|ok|okay|go ahead|please (do|go|proceed)|confirmed|i confirm|correct|"
@@ -108,6 +112,11 @@ def agrees(text: str) -> bool:
     return is_yes and not takes_back
 
 
+def takes_back(text: str) -> bool:
+    """True where a user's message ends what they agreed to before: a no, or another wish."""
+    return _found(r"\A\W*(no|wait|stop|hmm)\b|\b(changed my mind|instead|rather|do ?n[o']t (do|proceed))\b", text)
+
+
 def asks_to_confirm(text: str) -> bool:
     """True where the policy asks the user for a yes."""
     return _found(_CONFIRMATION, text) and _found(r"\?|\bplease\b|\byes\b", text)
@@ -137,9 +146,12 @@ class Wish:
     proposal: tuple[str, ...] = ()
     """Patterns of a proposal that the user says yes to; one that lacks any is corrected. The first is what the proposal
     is about. None: there is nothing to agree to."""
+    correction: str = ""
+    """What the user says to another proposal about the same thing; "" for the request."""
     ends: tuple[tuple[str, str], ...] = ((f"{DONE}|{REFUSES}", ""),)
     """Patterns that the policy's messages must all have matched before the user turns to something else, each with what
-    the user says while it alone is missing. The first is not looked for in questions for a yes."""
+    the user says while it alone is missing. The first counts in a message that asks nothing, but whether there is
+    anything else; and where there is a proposal, once the user has said yes."""
     facts: tuple[Fact, ...] = ()
     """Told beside those of the script, and before them."""
     changes_to: Wish | None = None
@@ -178,11 +190,13 @@ class ScriptedUser:
     _told: frozenset[str] = field(default=frozenset(), init=False)
     _met: frozenset[int] = field(default=frozenset(), init=False)
     """Places of the ends of the present wish that were met."""
+    _has_agreed: bool = field(default=False, init=False)
     _num_lost: int = field(default=0, init=False)
 
     def first(self, task: Task, rng: np.random.Generator) -> str:
         self._script = self.write(task, rng)
-        self._wishes, self._told, self._met, self._num_lost = self._script.wishes, frozenset(), frozenset(), 0
+        self._told, self._num_lost = frozenset(), 0
+        self._turn_to(self._script.wishes)
         return self._script.opening
 
     def reply(self, messages: Sequence[Message]) -> str:
@@ -194,33 +208,41 @@ class ScriptedUser:
         self._num_lost += 1
         if self._num_lost >= self._script.patience:
             return f"This leads nowhere. Goodbye. {END}"
-        return self._wishes[0].request
+        return self._script.yes if self._has_agreed else self._wishes[0].request
 
     def _answer(self, said: str) -> str | None:
         """What the user says to a message that leads somewhere."""
         assert self._script is not None
         wish, is_question = self._wishes[0], asks_to_confirm(said)
-        met = {place for place, (pattern, _) in enumerate(wish.ends) if _found(pattern, said)}
-        met -= self._met | ({0} if is_question else set())
+        met = {place for place, (pattern, _) in enumerate(wish.ends) if _found(pattern, said)} - self._met
+        said = re.sub(_BEYOND, "", said, flags=re.IGNORECASE)
+        if _found(_WANTS_ANSWER, said) or self._must_agree:
+            met.discard(0)
         self._met |= met
         if is_question and wish.proposal:
             if wish.changes_to is not None and _found(wish.proposal[0], said):
                 self._turn_to((wish.changes_to, *self._wishes[1:]))
                 return self._wishes[0].request
             if all(_found(pattern, said) for pattern in wish.proposal):
+                self._has_agreed = True
                 return self._script.yes
         if len(self._met) == len(wish.ends):
             self._turn_to(self._wishes[1:])
             return self._wishes[0].request if self._wishes else f"{self._script.goodbye} {END}"
-        if facts := self._facts_asked_by(said, wish):
-            return facts
-        if is_question and wish.proposal:
-            return f"No. {wish.request}"
         missing = next(reminder for place, (_, reminder) in enumerate(wish.ends) if place not in self._met)
-        return (missing or wish.request) if met else None
+        if met and missing:
+            return missing
+        if is_question and wish.proposal and _found(wish.proposal[0], said):
+            self._has_agreed = False
+            return f"No. {wish.correction or wish.request}"
+        return self._facts_asked_by(said, wish) or None
+
+    @property
+    def _must_agree(self) -> bool:
+        return bool(self._wishes[0].proposal) and not self._has_agreed
 
     def _turn_to(self, wishes: tuple[Wish, ...]) -> None:
-        self._wishes, self._met = wishes, frozenset()
+        self._wishes, self._met, self._has_agreed = wishes, frozenset(), False
 
     def _facts_asked_by(self, said: str, wish: Wish) -> str:
         assert self._script is not None
