@@ -302,6 +302,8 @@ class Episode:
         self.messages += response.messages
         if response.terminated:
             self._end(StopReason.ANSWERED, terminated=True)
+        elif response.truncated:
+            self._end(StopReason.TIME_LIMIT)
         elif len(self._turns) >= self.settings.limits.turns:
             self._end(StopReason.TURN_BUDGET)
         elif self._is_spent:

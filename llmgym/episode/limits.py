@@ -18,7 +18,7 @@ class StopReason(StrEnum):
     CONTEXT_FULL = "context_full"
     """`Limits.context_tokens` leaves no room for another sampled token."""
     TIME_LIMIT = "time_limit"
-    """`Limits.seconds` are over."""
+    """`Limits.seconds` are over, or an outside limit of the world's own."""
     PARSE_FAILURE = "parse_failure"
     """A turn could not be read, and the environment is set to end there."""
     ENV_ERROR = "env_error"

@@ -37,6 +37,8 @@ class EnvResponse:
     """The turn's reward, paid on its last token."""
     terminated: bool = False
     """The task ended."""
+    truncated: bool = False
+    """An outside limit of the world's own ended the episode, and not the task; it stops with TIME_LIMIT."""
     num_tool_errors: int = 0
     """Calls of the turn that could not be read, named no tool, or were answered with an error; for metrics."""
 
