@@ -10,7 +10,7 @@ import pytest
 
 from llmgym.errors import DataNotFoundError
 from llmgym.messages import ToolCall
-from llmgym.tools import Sql
+from llmgym.tools import Sql, ToolError
 
 SCRIPT = "CREATE TABLE city(name TEXT, people INTEGER); INSERT INTO city VALUES ('Rome', 3), ('Oslo', NULL);"
 NUMBERS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c"
@@ -190,3 +190,15 @@ def test_a_database_that_is_broken_is_no_mistake_of_the_policy(database):
 def test_a_database_that_is_not_there_is_missed_at_once(tmp_path):
     with pytest.raises(DataNotFoundError, match="no database"):
         Sql(tmp_path / "none.db")
+
+
+def test_a_statement_that_is_no_text_is_answered():
+    assert "half of a character" in ask(Sql(), "SELECT '\ud800'")
+
+
+def test_rows_can_be_had_as_they_are():
+    tool = Sql(script=SCRIPT)
+
+    assert tool.fetch("SELECT name, people FROM city", max_rows=1) == (["name", "people"], [("Rome", 3)])
+    with pytest.raises(ToolError, match="2 columns, more than 1"):
+        tool.fetch("SELECT name, people FROM city", max_rows=1, max_columns=1)

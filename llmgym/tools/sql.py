@@ -126,19 +126,25 @@ class Sql(Tool):
             return f"rows changed: {self.connection.total_changes - num_before}"
         return _table(columns, rows, self._max_rows)
 
-    def fetch(self, statement: str, *, max_rows: int) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def fetch(
+        self, statement: str, *, max_rows: int, max_columns: int | None = None
+    ) -> tuple[list[str], list[tuple[Any, ...]]]:
         """The columns and first rows of a statement, run as the policy's are; no column where it changes something.
 
         Raises:
-            ToolError: it cannot be run, or takes too long.
+            ToolError: it cannot be run, takes too long, or has more columns than `max_columns`.
         """
         connection = self.connection
         page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {(self._settings['max_mib'] << 20) // page_bytes}")
         try:
             with self._restricted(connection), closing(connection.execute(statement)) as cursor:
-                rows = cursor.fetchmany(max_rows)
-                return [column[0] for column in cursor.description or ()], rows
+                columns = [column[0] for column in cursor.description or ()]
+                if max_columns is not None and len(columns) > max_columns:
+                    raise ToolError(f"the result has {len(columns)} columns, more than {max_columns}")
+                return columns, cursor.fetchmany(max_rows)
+        except UnicodeEncodeError as error:
+            raise ToolError("the statement holds half of a character") from error
         except (sqlite3.Error, sqlite3.Warning) as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OUR_FAILURES:
                 raise
