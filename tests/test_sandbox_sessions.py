@@ -34,6 +34,12 @@ def test_programs_that_are_chosen_by_links_in_etc_are_found(session):
     assert session.command("echo a b | awk '{print $2}'").stdout.text == "b\n"
 
 
+def test_a_command_that_shuts_the_working_directory_does_not_break_the_sandbox(session):
+    session.command("echo kept > file; chmod 000 .")
+
+    assert session.command("cat file").stdout.text == "kept\n"
+
+
 def test_the_signal_that_ends_a_command_is_told(session):
     outcome = session.command("kill -9 $$")
 

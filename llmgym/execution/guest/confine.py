@@ -40,6 +40,8 @@ class Confinement:
             os.mkdir(self.directory, 0o700)
         elif not os.path.isdir(self.home):
             os.makedirs(self.home, mode=0o700)
+        else:
+            os.chmod(self.home, 0o700)  # an earlier run may have shut it, and nobody could work in it then
 
     def fork(self) -> int:
         return os.fork()
@@ -183,7 +185,9 @@ class NamespaceConfinement(Confinement):
         os.setsid()
         kernel.mount("proc", "/proc", "proc", _QUIET | kernel.MS_NOEXEC)
         self.mount_memory(limits)
-        if not self.home:
+        if self.home:
+            os.chmod(self.home, 0o700)
+        else:
             os.mkdir(self.directory, 0o700)
         os.chdir(self.directory)
         self.limit_resources(limits, self.num_processes(limits))
