@@ -10,7 +10,7 @@ from .tree import Archive, Entry, File, Folder, Json, Link, Tree, with_folders
 
 Unpack = Callable[[bytes], Mapping[str, bytes] | None]
 """The files in an archive, or None where it cannot be read."""
-_EXECUTABLE = 0o100
+_EXECUTABLE, _OPEN_TO_OWNER = 0o100, 0o700
 
 
 def difference(expected: Tree, actual: Tree, unpack: Unpack, *, exact_modes: bool = False) -> str | None:
@@ -20,7 +20,7 @@ def difference(expected: Tree, actual: Tree, unpack: Unpack, *, exact_modes: boo
         expected: folders above its entries need not be listed.
         actual: as `dump` gave it.
         unpack: reads archives.
-        exact_modes: compare all permissions. Else only whether the owner may execute a file.
+        exact_modes: compare all permissions. Else only whether the owner may execute a file and work in a folder.
     """
     expected = with_folders(expected)
     for path in sorted(expected.keys() | actual.keys()):
@@ -40,7 +40,8 @@ def _entry_difference(expected: Entry, actual: Entry, unpack: Unpack, exact_mode
     if isinstance(expected, Folder):
         if not isinstance(actual, Folder):
             return "is no folder"
-        return "has other permissions" if exact_modes and actual.mode != expected.mode else None
+        mask = 0o7777 if exact_modes else _OPEN_TO_OWNER
+        return None if actual.mode & mask == expected.mode & mask else "has other permissions"
     if not isinstance(actual, File):
         return "is no file that can be read"
     mode = expected.mode if isinstance(expected, File) else 0o644

@@ -124,29 +124,31 @@ while folders and room >= 0 and len(found) <= MAX_ENTRIES:
     try:
         entries = os.scandir(above or ".")
     except OSError:
-        found.append([above, "other", 0, ""])
+        found.append([above.rstrip("/") or ".", "other", 0, ""])
         continue
     for entry in entries:
-        path = above + entry.name
+        path, kind, mode, text = above + entry.name, "other", 0, ""
         if path == SCRATCH:
             continue
-        status = entry.stat(follow_symlinks=False)
-        kind, text = "other", ""
-        if stat.S_ISDIR(status.st_mode):
-            kind = "folder"
-            folders.append(path + "/")
-        elif stat.S_ISLNK(status.st_mode):
-            kind, text = "link", os.readlink(path)
-        elif stat.S_ISREG(status.st_mode) and status.st_size <= room:
-            try:
-                with open(path, "rb") as file:
-                    kind, text = "file", file.read(room + 1).decode("latin-1")
-            except OSError:
-                pass
-        elif stat.S_ISREG(status.st_mode):
-            room = -1
-        room -= len(path) + len(text)
-        found.append([path, kind, stat.S_IMODE(status.st_mode), text])
+        try:
+            status = entry.stat(follow_symlinks=False)
+            mode = stat.S_IMODE(status.st_mode)
+            if stat.S_ISDIR(status.st_mode):
+                kind = "folder"
+                folders.append(path + "/")
+            elif stat.S_ISLNK(status.st_mode):
+                text = os.readlink(path)
+                kind = "link"
+            elif stat.S_ISREG(status.st_mode):
+                room -= status.st_size
+                if room >= 0:
+                    with open(path, "rb") as file:
+                        text = file.read().decode("latin-1")
+                    kind = "file"
+        except OSError:  # it may not be read, or its path is too long
+            pass
+        room -= len(path)
+        found.append([path, kind, mode, text])
         if room < 0 or len(found) > MAX_ENTRIES:
             break
 print(json.dumps(None if room < 0 or len(found) > MAX_ENTRIES else found))
