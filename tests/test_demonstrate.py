@@ -69,7 +69,7 @@ def test_what_a_demonstration_holds_is_the_conversation_and_its_mask_the_policys
     assert segment.token_ids.tolist() == [*prompt, *encoded(turns[1])]
     assert sampled(trajectory) == encoded(*turns)
     assert (segment.sampling_logprobs, segment.weight_version) == (None, None)
-    assert [turn.message.content for turn in trajectory.turns] == turns
+    assert [turn.message.text for turn in trajectory.turns] == turns
     assert (trajectory.env_id, trajectory.task_key) == ("llmgym/Calculator-v0", task.key)
 
 

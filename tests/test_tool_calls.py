@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from llmgym import EnvResponse, FiniteTasks, InitialMessages, Message, Score, Task, TokenEnv, Tool, ToolCall, ToolEnv
 from llmgym.episode import StopReason
 from llmgym.errors import ConfigError
-from llmgym.messages import ToolCallParser
+from llmgym.messages import ByteTokenizer, TurnParser
 
 
 class Search(Tool):
@@ -50,7 +50,18 @@ class Asks(ToolEnv):
 
 
 ONE, TWO = [Search().schema], [Search().schema, Wait().schema]
-TAG, HERMES = ToolCallParser("tag", TWO), ToolCallParser("hermes", TWO)
+BYTES = ByteTokenizer()
+
+
+def parser_of(form, tools):
+    return TurnParser(form, tools, BYTES)
+
+
+def parse(parser, text, **keywords):
+    return parser.parse(BYTES.encode(text), **keywords)
+
+
+TAG, HERMES = parser_of("tag", TWO), parser_of("hermes", TWO)
 
 
 def hermes(call):
@@ -62,11 +73,11 @@ def search(**arguments):
 
 
 def read(parser, text):
-    return [(call.name, dict(call.arguments)) for call in parser.parse(text, ()).tool_calls]
+    return [(call.name, dict(call.arguments)) for call in parse(parser, text).tool_calls]
 
 
 def problem(parser, text):
-    message = parser.parse(text, ())
+    message = parse(parser, text)
     assert message.tool_calls == ()
     (malformed,) = message.malformed_calls
     return malformed.problem
@@ -78,15 +89,15 @@ def problem(parser, text):
 @pytest.mark.parametrize("text", ["", "the answer is 4", "</call>", "<calls>1</calls>", "< call>1</call>", "\0"])
 @pytest.mark.parametrize("form", ["tag", "hermes"])
 def test_text_without_a_call_is_just_text(form, text):
-    message = ToolCallParser(form, TWO).parse(text, (1, 2))
+    message = parse(parser_of(form, TWO), text)
 
     assert (message.content, message.tool_calls, message.malformed_calls) == (text, (), ())
-    assert message.token_ids == (1, 2)
+    assert (message.text, message.token_ids) == (text, tuple(BYTES.encode(text)))
 
 
 @pytest.mark.parametrize("text", ["cats", " cats ", "", "a\nb", "日本 🐈", "a <b> </b", "wait 5", '"quoted"'])
 def test_the_argument_of_a_tag_is_its_text_to_the_letter(text):
-    assert read(ToolCallParser("tag", ONE), f"so <call>{text}</call> then") == [("search", {"query": text})]
+    assert read(parser_of("tag", ONE), f"so <call>{text}</call> then") == [("search", {"query": text})]
 
 
 def test_with_several_tools_a_tag_begins_with_the_name_and_numbers_are_numbers():
@@ -118,7 +129,7 @@ def test_a_hermes_call_may_leave_out_arguments_and_stand_on_lines_of_its_own():
 
 
 def test_calls_are_read_in_order_beside_malformed_ones_with_ids_of_their_own():
-    message = HERMES.parse(search(query="a") + hermes("?") + "x" + search(query="b"), (), turn_index=3)
+    message = parse(HERMES, search(query="a") + hermes("?") + "x" + search(query="b"), turn_index=3)
 
     assert [call.arguments["query"] for call in message.tool_calls] == ["a", "b"]
     assert [malformed.text for malformed in message.malformed_calls] == [hermes("?")]
@@ -126,7 +137,7 @@ def test_calls_are_read_in_order_beside_malformed_ones_with_ids_of_their_own():
 
 
 def test_without_tools_nothing_is_a_call():
-    message = ToolCallParser("tag", []).parse("<call>1</call><call>", ())
+    message = parse(parser_of("tag", []), "<call>1</call><call>")
 
     assert (message.tool_calls, message.malformed_calls) == ((), ())
 
@@ -184,12 +195,12 @@ def test_the_tag_form_refuses_tools_whose_arguments_it_has_no_room_for():
     two = {"name": "move", "parameters": {"properties": {}, "required": ["x", "y"]}}
 
     with pytest.raises(ConfigError, match=r"'move' needs 2 arguments.*hermes"):
-        ToolCallParser("tag", [{"function": two}])
+        parser_of("tag", [{"function": two}])
 
 
 def test_an_unknown_form_is_refused():
     with pytest.raises(ConfigError, match="'tag', 'hermes'"):
-        ToolCallParser("xml", ONE)
+        parser_of("xml", ONE)
 
 
 PIECES = [
@@ -209,9 +220,9 @@ PIECES += ["{", "}", "[", '"', "\\", "\\ud83d", "1e999", "NaN", "9" * 5000, "[" 
 @example("<call>" * 50)
 @pytest.mark.parametrize("form", ["tag", "hermes"])
 def test_no_text_is_ever_an_error_and_what_was_read_can_be_kept(form, text):
-    message = ToolCallParser(form, TWO).parse(text, ())
+    message = parse(parser_of(form, TWO), text)
 
-    assert message.content == text
+    assert message.text == text
     json.dumps([dict(call.arguments) for call in message.tool_calls], allow_nan=False).encode()
     assert all(malformed.problem and malformed.text in text for malformed in message.malformed_calls)
 
@@ -232,7 +243,7 @@ def test_any_call_written_in_hermes_form_is_read_again(arguments):
 
 @given(st.text().filter(lambda text: "</call>" not in text), st.integers() | st.floats(-1e9, 1e9))
 def test_calls_written_in_tag_form_are_read_again(query, seconds):
-    one = ToolCallParser("tag", ONE)
+    one = parser_of("tag", ONE)
 
     assert read(one, one.write(ToolCall("search", {"query": query}))) == [("search", {"query": query})]
     assert read(TAG, TAG.write(ToolCall("wait", {"seconds": seconds}))) == [("wait", {"seconds": seconds})]
@@ -252,7 +263,7 @@ def test_calls_written_in_tag_form_are_read_again(query, seconds):
 )
 def test_a_call_that_would_be_read_as_another_is_not_written(form, call):
     with pytest.raises(ConfigError, match=rf"{call.name}.*form '{form}'.*search, wait"):
-        ToolCallParser(form, TWO).write(call)
+        parser_of(form, TWO).write(call)
 
 
 # -- in an episode -----------------------------------------------------------------------------------------------

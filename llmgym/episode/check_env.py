@@ -154,7 +154,9 @@ def _maker(env: Any, make_kwargs: dict[str, Any]) -> tuple[str, Callable[[str], 
         limits=inner.limits,
         split=inner.split,
         tool_format=settings.tool_format,
+        reasoning=settings.reasoning,
         malformed_call=settings.malformed_call,
+        malformed_penalty=settings.malformed_penalty,
         stop_strings=settings.stop_strings,
     )
 

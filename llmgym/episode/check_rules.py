@@ -239,7 +239,7 @@ def _prompt_of(task: Task, subject: Subject) -> str:
 
 def check_rewards(subject: Subject) -> Findings:
     """Every episode's reward is within the declared range. Looks at all plays of the rules before."""
-    low, high = subject.message_env.reward_range
+    low, high = subject.envs["turn"].reward_range
     for play in subject.plays:
         if play.error is None and not low - TOLERANCE <= play.reward <= high + TOLERANCE:
             yield Problem(

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EnvironmentFailure, InvalidAction, LLMGymError, PromptTooLong, ResetNeeded, VerifierError
-from ..messages import AssistantMessage, Chat, Message, ToolCallParser, end_ids_of
+from ..messages import AssistantMessage, Chat, Message, end_ids_of
 from ..messages.stop_strings import first_stop
 from ..sampling import KeptTokens
 from ..scoring import Score
@@ -100,7 +100,7 @@ class Episode:
     def _read_tools(self) -> None:
         """What the policy may call now: a task may come with tools of its own."""
         self._schemas = [tool.schema for tool in self.env.tools]
-        self.parser = ToolCallParser(self.settings.tool_format, self._schemas)
+        self.parser = self.settings.parser(self._schemas, self.chat.tokenizer)
 
     # -- what can be asked -------------------------------------------------------------------------------------
 
@@ -207,13 +207,8 @@ class Episode:
     def _turn_prefill(self) -> str:
         return self._prefill if len(self._turns) == 1 else ""
 
-    def _text(self, turn_ids: Sequence[int]) -> str:
-        return self._turn_prefill + self.chat.tokenizer.decode(turn_ids)
-
-    def _unread(self, turn_ids: Sequence[int]) -> AssistantMessage:
-        """A turn that was not closed: its text, in which no calls are looked for."""
-        text = self._text(turn_ids)
-        return AssistantMessage(content=text, text=text, token_ids=tuple(turn_ids))
+    def _read(self, turn_ids: Sequence[int], *, is_cut: bool = False) -> AssistantMessage:
+        return self.parser.parse(turn_ids, prefill=self._turn_prefill, turn_index=len(self._turns) - 1, is_cut=is_cut)
 
     def _stop_turn(self) -> tuple[TurnInProgress, list[int]]:
         turn = self._turns[-1]
@@ -223,12 +218,13 @@ class Episode:
 
     def _close_turn(self) -> bool:
         turn, ids = self._stop_turn()
-        turn.message = self.parser.parse(self._text(ids), ids, turn_index=len(self._turns) - 1)
+        turn.message = self._read(ids)
         turn.asked_at = self._clock()
         self.messages.append(turn.message)
         if turn.message.malformed_calls and self.settings.malformed_call == "end":
             problem = turn.message.malformed_calls[0].problem
-            turn.score = Score(reward=0.0, reason=f"a tool call cannot be read: {problem}")
+            score = Score(reward=0.0, reason=f"a tool call cannot be read: {problem}")
+            turn.score = self.settings.penalized(score, turn.message)
             self.new_messages = ()
             self._end(StopReason.PARSE_FAILURE, terminated=True)
             return False
@@ -237,7 +233,7 @@ class Episode:
     def _cut_turn(self) -> None:
         """A token budget ended the turn: it is kept, but neither read nor scored."""
         turn, ids = self._stop_turn()
-        turn.message = self._unread(ids)
+        turn.message = self._read(ids, is_cut=True)
         self.new_messages = ()
         is_token_budget = len(ids) >= self.settings.limits.turn_tokens or self._is_spent
         self._end(StopReason.TOKEN_BUDGET if is_token_budget else StopReason.CONTEXT_FULL)
@@ -262,8 +258,7 @@ class Episode:
         """
         with self.guarding():
             response = resolved(self.ask())
-        self.apply(response)
-        return response
+        return self.apply(response)
 
     @contextmanager
     def guarding(self) -> Iterator[None]:
@@ -282,8 +277,11 @@ class Episode:
             name, doing = type(self.env).__name__, "answered a turn of" if self._turns else "began"
             raise EnvironmentFailure(f"{name} raised {error!r} while it {doing} task {self.task.key!r}.") from error
 
-    def apply(self, response: EnvResponse) -> None:
+    def apply(self, response: EnvResponse) -> EnvResponse:
         """Take the environment's answer: score the turn, then end the episode or open the next turn.
+
+        Returns:
+            The answer with the turn's score, from which a penalty may be taken.
 
         Raises:
             VerifierError: the score says that our machinery failed; the episode is over and not valid.
@@ -292,6 +290,8 @@ class Episode:
         with self.guarding():
             require_kind(EnvResponse, response, self.env.step)
         turn = self._turns[-1]
+        assert turn.message is not None, "a turn that was answered is closed"
+        response = replace(response, score=self.settings.penalized(response.score, turn.message))
         turn.score, turn.seconds = response.score, self._clock() - turn.asked_at
         turn.num_tool_errors = response.num_tool_errors
         self.new_messages = response.messages
@@ -314,6 +314,7 @@ class Episode:
             self._end(StopReason.TIME_LIMIT)
         else:
             self._open_turn()
+        return response
 
     @property
     def seconds_left(self) -> float | None:
@@ -375,7 +376,9 @@ class Episode:
         turns = [turn for turn in self._turns if turn.stop > turn.start]
         if not self.is_over and not self.is_waiting and len(self.ids) > (start := self._turns[-1].start):
             # A copy: the turn itself stays open.
-            turns.append(replace(self._turns[-1], stop=len(self.ids), message=self._unread(self.ids[start:])))
+            turns.append(
+                replace(self._turns[-1], stop=len(self.ids), message=self._read(self.ids[start:], is_cut=True))
+            )
         records = tuple(turn.record() for turn in turns)
         return Trajectory(
             segments=tuple(

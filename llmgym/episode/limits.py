@@ -1,9 +1,13 @@
 """Budgets of an episode and how its turns are read; the reasons why it stopped."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from ..errors import ConfigError
+from ..messages import AssistantMessage, Tokenizer, TurnParser, TurnStyle
+from ..scoring import Score
 
 
 class StopReason(StrEnum):
@@ -70,15 +74,44 @@ class EpisodeSettings:
     """How turns are read and when they end; the same for every episode of an environment."""
 
     limits: Limits
-    tool_format: str = "tag"
-    """Form of tool calls: "tag" or "hermes"."""
+    tool_format: str = "auto"
+    """Form of turns with tool calls, by its name; "auto": that of the chat template, else one that fits the tools."""
+    reasoning: str = "auto"
+    """Whether turns "think" in a block before they speak, or "none" does; "auto": as in the chat template."""
     malformed_call: str = "answer"
     """What follows a call that cannot be read: the environment's "answer", or the "end" of the episode."""
+    malformed_penalty: float = 0.0
+    """Taken from the reward of a turn in which a call cannot be read."""
+    style: TurnStyle = field(default_factory=TurnStyle)
+    """How the chat template writes turns."""
     stop_strings: tuple[str, ...] = ()
     """Texts that close a turn beside the end token."""
 
     def __post_init__(self) -> None:
         if self.malformed_call not in ("answer", "end"):
             raise ConfigError(f'malformed_call is {self.malformed_call!r}, but it must be "answer" or "end".')
+        if self.reasoning not in ("auto", "none", "think"):
+            raise ConfigError(f'reasoning is {self.reasoning!r}, but it must be "auto", "none" or "think".')
+        if not 0 <= self.malformed_penalty < float("inf"):
+            raise ConfigError(
+                f"malformed_penalty is {self.malformed_penalty}, but it is taken from a reward, so it must be a number "
+                "of at least 0."
+            )
         if "" in self.stop_strings:
             raise ConfigError("stop_strings holds an empty text, which would end each turn at once. Leave it out.")
+
+    def parser(self, tools: Sequence[Mapping[str, Any]], tokenizer: Tokenizer) -> TurnParser:
+        """What reads the turns of an episode.
+
+        Args:
+            tools: schemas of the tools there are.
+            tokenizer: of the turns.
+        """
+        return self.style.parser(self.tool_format, self.reasoning, tools, tokenizer)
+
+    def penalized(self, score: Score | None, message: AssistantMessage) -> Score | None:
+        """The score of a turn, less the penalty where a call in it cannot be read."""
+        if not self.malformed_penalty or not message.malformed_calls or (score is not None and not score.is_valid):
+            return score
+        score = score or Score(reward=0.0, reason=f"a tool call cannot be read: {message.malformed_calls[0].problem}")
+        return replace(score, reward=score.reward - self.malformed_penalty)

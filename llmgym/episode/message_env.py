@@ -73,8 +73,6 @@ class MessageEnv(ABC):
     """Bounds of an episode's reward."""
     default_limits: ClassVar[Limits] = Limits()
     """Budgets that fit this task."""
-    default_tool_format: ClassVar[str] = "tag"
-    """Form of tool calls that has room for the arguments of these tools; see `TokenEnv`."""
 
     @abstractmethod
     def tasks(self, split: str) -> TaskSource:

@@ -46,7 +46,6 @@ class RubricEnv(MessageEnv):
         Rubric([_part(Score(reward=0.0)), *self._final, *self._every_turn])  # names are checked here, not in a step
         self.tools, self.reward_range = env.tools, reward_range
         self.default_limits = env.default_limits  # type: ignore[misc]  # of this one, as it wraps one
-        self.default_tool_format = env.default_tool_format  # type: ignore[misc]
         self._task: Task | None = None
 
     def tasks(self, split: str) -> TaskSource:

@@ -15,7 +15,7 @@ from gymnasium import spaces
 from gymnasium.utils import seeding
 
 from ..errors import ConfigError, InvalidAction
-from ..messages import Message, chat_for, load_tokenizer
+from ..messages import Message, chat_for, load_tokenizer, turn_style, whole_text
 from ..messages.spaces import Tokens, UnicodeText
 from ..registry import closest, load_object
 from ..settings import require_types
@@ -43,8 +43,12 @@ class TokenEnv(gym.Env[Any, Any]):
         tokenizer: "bytes", a folder or hub id, or an object; see `llmgym.messages.load_tokenizer`.
         limits: budgets, whole or in part as a mapping; the rest are the environment's own.
         split: where `reset` draws tasks from, unless its options name another split.
-        tool_format: form of tool calls, "tag" or "hermes". None: the environment's own.
+        tool_format: form of turns with tool calls, one of `llmgym.messages.FORMS`; "auto" is that of the tokenizer's
+            chat template, else "tag" where each tool needs one argument, else "hermes".
+        reasoning: whether turns begin with a block `<think>…</think>`: "think", "none", or "auto", as in the chat
+            template. No call in it counts, and it is no part of a message's `content`.
         malformed_call: what follows an unreadable call, "answer" or "end".
+        malformed_penalty: taken from the reward of each turn with an unreadable call; `reward_range` allows for it.
         stop_strings: texts that close a turn beside the end token.
         chat_template_kwargs: passed to the tokenizer's chat template.
         render_mode: "ansi" renders the conversation as text.
@@ -65,8 +69,10 @@ class TokenEnv(gym.Env[Any, Any]):
         tokenizer: Any = "bytes",
         limits: Limits | Mapping[str, Any] | None = None,
         split: str = "train",
-        tool_format: str | None = None,
+        tool_format: str = "auto",
+        reasoning: str = "auto",
         malformed_call: str = "answer",
+        malformed_penalty: float = 0.0,
         stop_strings: Iterable[str] = (),
         chat_template_kwargs: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
@@ -83,13 +89,19 @@ class TokenEnv(gym.Env[Any, Any]):
         self.message_env, self.view, self.split, self.render_mode = env, view, split, render_mode
         self.tokenizer = load_tokenizer(tokenizer)
         self.limits = merge_limits(env.default_limits, limits)
+        style = turn_style(self.tokenizer, chat_template_kwargs)
         settings = EpisodeSettings(
             limits=self.limits,
-            tool_format=env.default_tool_format if tool_format is None else tool_format,
+            tool_format=tool_format,
+            reasoning=reasoning,
             malformed_call=malformed_call,
+            malformed_penalty=malformed_penalty,
             stop_strings=tuple(stop_strings),
+            style=style,
         )
-        self.episode = Episode(env, chat_for(self.tokenizer, chat_template_kwargs), settings)
+        is_verbatim = tool_format not in ("auto", style.form)
+        chat = chat_for(self.tokenizer, chat_template_kwargs, is_verbatim=is_verbatim)
+        self.episode = Episode(env, chat, settings)
         self._sources: dict[str, TaskSource] = {}
         self._seed = 0
 
@@ -208,11 +220,17 @@ class TokenEnv(gym.Env[Any, Any]):
         reward = float(score.reward) if score is not None else 0.0
         return self._observe(), reward, episode.terminated, episode.truncated, info
 
+    @property
+    def reward_range(self) -> tuple[float, float]:
+        """Bounds of an episode's reward, with the penalties of unreadable calls in each of its turns."""
+        low, high = self.message_env.reward_range
+        return low - self.episode.settings.malformed_penalty * self.limits.turns, high
+
     def render(self) -> str | None:
-        """The conversation so far as text."""
+        """The conversation so far as text, turns of the policy as they were sampled."""
         if self.render_mode is None:
             return None
-        return "\n".join(f"{message.role}: {message.content}" for message in self.episode.messages)
+        return "\n".join(f"{message.role}: {whole_text(message)}" for message in self.episode.messages)
 
     def close(self) -> None:
         """Close the environment behind; harmless when called twice."""
@@ -238,8 +256,9 @@ class TokenEnv(gym.Env[Any, Any]):
         """The ids of a turn that says `text`: up to its first stop string, or else with the end token."""
         ends = [text.find(stop) + len(stop) for stop in self.episode.settings.stop_strings if stop in text]
         if ends:
-            return self.tokenizer.encode(text[: min(ends)])
-        return [*self.tokenizer.encode(text), self.tokenizer.eos_id]
+            return self.episode.parser.encode(text[: min(ends)])
+        ids = self.episode.parser.encode(text)
+        return ids if ids and ids[-1] in self._end_ids else [*ids, self.tokenizer.eos_id]
 
     # -- inside ------------------------------------------------------------------------------------------------
 

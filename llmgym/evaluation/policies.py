@@ -12,6 +12,7 @@ from ..episode.register import make_token_env
 from ..episode.waiting import run_to_end
 from ..errors import ConfigError, InfrastructureError
 from ..extras import require
+from ..messages import whole_text
 from ..rollout import Collector, EpisodePlan
 from ..sampling import Sampler, SamplingParams
 
@@ -132,7 +133,9 @@ class _TextPlayer:
             try:
                 env.reset(seed=plan.seed, options={"task": plan.task.key, "split": split})
                 while not env.episode.is_over:
-                    messages = [{"role": message.role, "content": message.content} for message in env.episode.messages]
+                    messages = [
+                        {"role": message.role, "content": whole_text(message)} for message in env.episode.messages
+                    ]
                     env.step(self._policy(messages))
                 break
             except InfrastructureError:

@@ -1,13 +1,14 @@
 """Messages, tokenizers and the exact way from one to the other."""
 
+from .calls import FORMS, TurnParser, TurnStyle, turn_style
 from .chat import Chat, RoleChat
 from .choose_chat import chat_for
-from .message import AssistantMessage, MalformedCall, Message, Role, ToolCall
+from .message import AssistantMessage, MalformedCall, Message, Role, ToolCall, whole_text
 from .template_chat import TemplateChat
 from .tokenizer import ByteTokenizer, RoleTokenizer, TemplateTokenizer, Tokenizer, end_ids_of, load_tokenizer, turn_text
-from .tool_calls import ToolCallParser
 
 __all__ = [
+    "FORMS",
     "AssistantMessage",
     "ByteTokenizer",
     "Chat",
@@ -20,9 +21,12 @@ __all__ = [
     "TemplateTokenizer",
     "Tokenizer",
     "ToolCall",
-    "ToolCallParser",
+    "TurnParser",
+    "TurnStyle",
     "chat_for",
     "end_ids_of",
     "load_tokenizer",
+    "turn_style",
     "turn_text",
+    "whole_text",
 ]

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .message import Message
+from .message import Message, whole_text
 from .tokenizer import RoleTokenizer, Tokenizer, end_ids_of
 
 
@@ -78,5 +78,5 @@ class RoleChat(Chat):
         return end + self.render(new_messages, tools=tools)
 
     def _message(self, message: Message) -> list[int]:
-        content = self.tokenizer.encode(message.content)
-        return [*self.tokenizer.header(message.role), *content, self.tokenizer.eos_id]
+        text = self.tokenizer.encode(whole_text(message))
+        return [*self.tokenizer.header(message.role), *text, self.tokenizer.eos_id]

@@ -55,3 +55,8 @@ class AssistantMessage(Message):
     malformed_calls: tuple[MalformedCall, ...] = ()
     token_ids: tuple[int, ...] = ()
     """The sampled ids of the turn, its end token included where there is one."""
+
+
+def whole_text(message: Message) -> str:
+    """All of a message: of a turn its text as it was sampled, with reasoning and calls, where that is known."""
+    return message.text or message.content if isinstance(message, AssistantMessage) else message.content

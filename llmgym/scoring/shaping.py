@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ConfigError
-from ..messages import AssistantMessage
+from ..messages import AssistantMessage, whole_text
 from .score import Score
 
 
@@ -46,7 +46,7 @@ class RepetitionPenalty:
             raise ConfigError(f"n is {self.n}, but an n-gram has at least 1 word.")
 
     def __call__(self, message: AssistantMessage, task: Any) -> Score:  # noqa: ARG002  the contract of a verifier
-        share = repeated_share(message.content.split(), n=self.n)
+        share = repeated_share(whole_text(message).split(), n=self.n)
         return Score(reward=-share, reason=f"{share:.0%} repeated" if share else "")
 
 

@@ -2,6 +2,6 @@
 
 from .form import Schemas
 from .parser import FORMS, TurnParser
-from .style import TurnStyle
+from .style import TurnStyle, turn_style
 
-__all__ = ["FORMS", "Schemas", "TurnParser", "TurnStyle"]
+__all__ = ["FORMS", "Schemas", "TurnParser", "TurnStyle", "turn_style"]

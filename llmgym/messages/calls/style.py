@@ -3,11 +3,12 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
 from ...errors import ConfigError, TokenizerError
-from ..tokenizer import Tokenizer
+from ..tokenizer import TemplateTokenizer, Tokenizer
 from .form import Form, Parts, Schemas
 from .parser import FORMS, TurnParser
 from .tag_form import TagForm
@@ -82,6 +83,18 @@ class TurnStyle:
                 )
         thinks = self.thinks if reasoning == "auto" else reasoning == "think"
         return TurnParser(form, tools, tokenizer, thinks=thinks, thinks_at_once=thinks and self.thinks_at_once)
+
+
+def turn_style(tokenizer: Tokenizer, template_kwargs: Mapping[str, Any] | None = None) -> TurnStyle:
+    """How the tokenizer's chat template writes turns; a plain style where it has none.
+
+    Args:
+        tokenizer: of the policy.
+        template_kwargs: passed to the template, e.g. `enable_thinking=False`.
+    """
+    if not isinstance(tokenizer, TemplateTokenizer):
+        return TurnStyle()
+    return TurnStyle.of(partial(tokenizer.apply_template, **(template_kwargs or {})))
 
 
 def _header(apply: Apply) -> str:
