@@ -47,6 +47,7 @@ _YES = (
     r"(yes|yep|yeah|yup|sure|ok|okay|go ahead|please (do|go|proceed)|confirmed|i confirm|correct|"
     r"that's (right|correct|fine))\b"
 )
+_RESERVATION = r"\b(but|not|don't|wait|instead|no(?! (problem|further|other|more|rush|questions)))\b"
 
 
 class UserSimulator(Protocol):
@@ -108,7 +109,7 @@ class Conversation:
 
 def agrees(text: str) -> bool:
     """True where a user's message is a yes: it begins with one, and takes nothing back."""
-    is_yes, takes_back = _found(rf"\A\W*{_YES}", text), _found(r"\b(but|no|not|don't|wait|instead)\b", text)
+    is_yes, takes_back = _found(rf"\A\W*{_YES}", text), _found(_RESERVATION, text)
     return is_yes and not takes_back
 
 

@@ -1,0 +1,397 @@
+"""A store that the policy serves: what earns the reward, what looks like it, and who plays the customer."""
+
+import asyncio
+import copy
+import json
+import pickle
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from llmgym.envs.store import INTENTS, StoreEnv
+from llmgym.envs.store.database import same_state
+from llmgym.envs.store.env import reference_state, says
+from support.store import STYLES, Desk, call, places, play, replaced, store, turn
+
+import llmgym
+from llmgym.errors import ConfigError, EnvironmentFailure, SamplerError
+from llmgym.messages import ToolCall
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("intent", INTENTS)
+def test_the_reference_turns_earn_everything_with_every_customer(intent, style):
+    for index in range(3):
+        env, task, scenario = store(intent, style, index)
+
+        score = play(env, task, env.solve(task), seed=index)
+
+        assert score is not None, task.key
+        assert score.reward == 1.0, (task.key, score.reason)
+        assert scenario.calls or scenario.facts
+
+
+def test_no_task_is_done_before_it_began():
+    for intent in INTENTS:
+        for index in range(5):
+            _, _, scenario = store(intent, index=index)
+            assert not same_state(reference_state(scenario), scenario.database) or scenario.facts, intent
+
+
+def test_no_tool_shows_what_a_customer_only_asks_for():
+    for intent in ("total_of_two_orders", "span_of_prices"):
+        for index in range(5):
+            env, task, scenario = store(intent, index=index)
+            desk = Desk(env, task)
+            shown = desk.read_everything(desk.identify())
+            assert not any(says(text, fact) for text in shown for fact in scenario.facts)
+
+
+def test_the_customer_knows_nothing_of_what_the_agent_should_do():
+    for intent in INTENTS:
+        _, task, scenario = store(intent)
+        for hidden in [each.name for each in scenario.calls] + ["database", *map(str, scenario.facts)]:
+            assert hidden not in task.prompt
+
+
+# -- near misses -----------------------------------------------------------------------------------------------
+
+
+def parts(score):
+    return score.reward, score.parts["database"], score.parts["facts"], score.parts["policy"]
+
+
+def test_the_right_action_without_the_amount_earns_nothing():
+    env, task, scenario = store("cancel")
+    (fact,) = scenario.facts
+    turns = [each.replace(fact, "some money") if isinstance(each, str) else each for each in env.solve(task)]
+
+    desk = Desk(env, task)
+    for said in [*turns, "You get 0.01.", "Done."]:
+        desk.take(said)
+
+    assert parts(desk.score) == (0.0, 1.0, 0.0, 1.0)
+
+
+def test_the_right_amount_without_the_action_earns_nothing():
+    env, task, _ = store("cancel")
+    turns = list(env.solve(task))
+    del turns[places(turns, "cancel_order")[0]]
+
+    assert parts(play(env, task, turns)) == (0.0, 0.0, 1.0, 1.0)
+
+
+def test_an_action_without_a_yes_earns_nothing():
+    env, task, _ = store("change_address")
+    turns = [each for each in env.solve(task) if "Shall I proceed?" not in str(each)]
+
+    score = play(env, task, [*turns, *[turns[-1]] * 4])
+
+    assert parts(score) == (0.0, 1.0, 1.0, 0.0)
+    assert "did not say yes" in score.reason
+
+
+def test_a_yes_that_was_taken_back_is_none():
+    env, task, scenario = store("change_address", "patient")
+    turns = list(env.solve(task))
+    (at,) = places(turns, "change_address")
+    order_id = scenario.calls[0].arguments["order_id"]
+    other = f"Then I send order {order_id} to the moon. Shall I proceed?"
+
+    score = play(env, task, [*replaced(turns, at, other, turns[at]), *["It is done."] * 4])
+
+    assert parts(score) == (0.0, 1.0, 1.0, 0.0)
+
+
+def test_an_action_for_an_order_that_was_not_looked_up_earns_nothing():
+    env, task, _ = store("change_address")
+    turns = [each for each in env.solve(task) if getattr(each, "name", "") != "get_order"]
+
+    score = play(env, task, turns)
+
+    assert parts(score) == (0.0, 1.0, 1.0, 0.0)
+    assert "was not looked up" in score.reason
+
+
+def test_an_action_for_a_customer_whom_nobody_found_earns_nothing():
+    env, task, _ = store("lost_package")
+    turns = [each for each in env.solve(task) if not getattr(each, "name", "").startswith("find_")]
+
+    assert parts(play(env, task, turns)) == (0.0, 1.0, 1.0, 0.0)
+
+
+def test_a_change_to_another_customers_order_earns_nothing():
+    env, task, scenario = store("order_of_another")
+    order_id = scenario.calls[0].arguments["order_id"]
+    desk = Desk(env, task)
+    desk.identify()
+    desk.take(call("get_order", order_id=order_id))
+    desk.take(call("cancel_order", order_id=order_id, reason="no_longer_needed"))
+    desk.take(f"Unfortunately I cannot tell you that {order_id} is cancelled.")
+
+    assert parts(desk.score)[1::2] == (0.0, 0.0)
+    assert "is not the customer who was found" in desk.score.reason
+
+
+def test_looking_for_a_second_customer_earns_nothing():
+    env, task, scenario = store("cancel")
+    others = [each["email"] for each in scenario.database["customers"].values()]
+    turns = list(env.solve(task))
+
+    score = play(
+        env, task, [*turns[:-1], *(call("find_customer_by_email", email=email) for email in others), turns[-1]]
+    )
+
+    assert parts(score) == (0.0, 1.0, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("reason", ["already_shipped", "return_period_over", "order_of_another_customer"])
+def test_a_refusal_for_another_reason_earns_nothing(reason):
+    env, task, scenario = store("cancel_too_late")
+    turns = list(env.solve(task))
+    (at,) = places(turns, "decline_request")
+    wrong = call("decline_request", order_id=scenario.calls[0].arguments["order_id"], reason=reason)
+
+    assert play(env, task, replaced(turns, at, wrong)).reward == 0.0
+
+
+def test_a_refusal_in_words_alone_earns_nothing():
+    env, task, _ = store("cancel_shipped")
+    turns = [each for each in env.solve(task) if getattr(each, "name", "") != "decline_request"]
+
+    assert parts(play(env, task, turns)) == (0.0, 0.0, 1.0, 1.0)
+
+
+def test_a_stranger_is_not_declined_before_anybody_looked_for_them():
+    env, task, _ = store("unknown_customer")
+    turns = [each for each in env.solve(task) if not getattr(each, "name", "").startswith("find_")]
+
+    assert parts(play(env, task, turns)) == (0.0, 1.0, 1.0, 0.0)
+
+
+def test_handing_over_for_another_reason_ends_the_task_without_reward():
+    env, task, _ = store("got_hurt")
+    turns = list(env.solve(task))
+
+    score = play(env, task, replaced(turns, -1, call("hand_over_to_human", reason="other")))
+
+    assert (score.reward, score.reason.split(";")[0]) == (0.0, "handed over")
+
+
+def test_an_action_and_one_more_earn_nothing():
+    env, task, scenario = store("change_payment")
+    turns = list(env.solve(task))
+    extra = call("file_complaint", order_id=scenario.calls[0].arguments["order_id"], category="late_delivery")
+
+    assert parts(play(env, task, [*turns[:-1], extra, turns[-1]])) == (0.0, 0.0, 1.0, 1.0)
+
+
+def test_the_turn_budget_truncates_and_earns_nothing():
+    env = llmgym.TokenEnv(StoreEnv(intents="cancel"), view="text", limits={"turns": 2}, tool_format="hermes")
+    env.reset(seed=0)
+    env.step("What is your e-mail address?")
+
+    _, reward, terminated, truncated, info = env.step("What can I do for you?")
+
+    assert (reward, terminated, truncated, info["stop_reason"]) == (0.0, False, True, "turn_budget")
+
+
+# -- what was said ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ["10.00", "$10.00.", "You get 10 back", "(10.0)", "**10.00**", "10.00, then", "EUR 10.00/item", "10.000"]
+)
+def test_an_amount_is_said_as_a_whole(text):
+    assert says(text, "10.00")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["110.00", "10.001", "100", "S10", "10x", "2031-10-10", "10:30", "1,010.00", "10.00.1", "x10.00", "10,00", ""],
+)
+def test_an_amount_is_not_said_by_something_that_holds_its_digits(text):
+    assert not says(text, "10.00")
+
+
+def test_a_date_is_said_as_a_whole():
+    assert says("It was 2031-02-03.", "2031-02-03")
+    assert not says("It was 2031-02-031 or 12031-02-03.", "2031-02-03")
+
+
+def test_thousands_may_be_grouped():
+    assert says("It is 1,234.50.", "1234.50")
+
+
+def test_a_message_of_many_numbers_says_none_of_them():
+    assert says(" ".join(map(str, range(1, 21))), "10.00")
+    assert not says(" ".join(map(str, range(1, 22))), "10.00")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(JSON)
+def test_a_state_is_the_same_as_its_copy_and_not_as_one_with_more(state):
+    assert same_state(state, copy.deepcopy(state))
+    assert not same_state([state], [state, state])
+    assert not same_state({"a": state}, {"b": state})
+
+
+def test_states_are_compared_by_value():
+    assert same_state({"a": [1, "Oak Lane"]}, {"a": [1.0, " oak  lane."]})
+    for other in (True, "1", [1], None, 2):
+        assert not same_state(1, other)
+
+
+# -- who plays the customer ------------------------------------------------------------------------------------
+
+
+def test_the_style_is_drawn_from_the_seed_of_the_episode():
+    env = StoreEnv()
+    task = env.tasks("train")[0]
+    openings = [env.reset(task, np.random.default_rng(seed)).messages[-1].content for seed in range(30)]
+
+    assert len(set(openings)) == 3
+    assert openings[7] == env.reset(task, np.random.default_rng(7)).messages[-1].content
+
+
+def test_customers_say_when_asked_what_agents_usually_ask():
+    env, task, scenario = store("cancel")
+    desk = Desk(env, task)
+
+    assert desk.identify() in scenario.database["customers"]
+    assert desk.orders() == [scenario.calls[0].arguments["order_id"]]
+    assert "mistake" in (said := desk.take("Why do you want to cancel it?")) or "need it" in said
+
+
+def test_a_model_plays_the_customer_and_step_waits_without_blocking():
+    entered, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def ask(messages):
+        entered.set()
+        await may_answer.wait()
+        return "Bye. ###STOP###"
+
+    async def scene():
+        env, task, _ = store("cancel", user=ask)
+        env.reset(task, np.random.default_rng(0))
+        step = asyncio.ensure_future(env.step(turn("Hello.")))
+        await entered.wait()  # the loop goes on while the customer thinks
+        assert not step.done()
+        may_answer.set()
+        return await step
+
+    response = asyncio.run(scene())
+
+    assert (response.terminated, response.score.reward, response.messages[0].content) == (True, 0.0, "Bye.")
+
+
+def test_a_customer_played_by_a_model_can_be_served():
+    env, task, _ = store("cancel", user=lambda messages: answer_of(messages))
+    (email,) = re.findall(r"\S+@\S+\w", task.prompt) or [None]
+
+    def answer_of(messages):
+        said = messages[-1].content
+        if "proceed" in said:
+            return "Yes, do it."
+        return "Thanks, bye ###STOP###" if "has been cancelled" in said else f"I am {email}; cancel my order."
+
+    assert play(env, task, env.solve(task)).reward == 1.0
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"), [(SamplerError("down"), SamplerError), (OSError("x"), EnvironmentFailure)]
+)
+def test_a_customer_who_cannot_answer_is_our_failure_and_no_reward(error, raised):
+    async def ask(messages):
+        raise error
+
+    env = llmgym.TokenEnv(StoreEnv(intents="cancel", user=ask), view="text", tool_format="hermes")
+    env.reset(seed=0)
+
+    with pytest.raises(raised):
+        env.step("Hello.")
+    assert not env.episode.is_valid
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"intents": "steal"},
+        {"intents": ()},
+        {"style": "angry"},
+        {"user": "scrpt"},
+        {"user": "http://localhost:1/v1"},
+        {"user_model": "tiny"},
+    ],
+)
+def test_settings_that_make_no_store_are_refused(settings):
+    with pytest.raises(ConfigError):
+        StoreEnv(**settings)
+
+
+# -- an environment like the others ----------------------------------------------------------------------------
+
+
+def test_a_fork_goes_its_own_way():
+    env, task, _ = store("change_address")
+    turns = list(env.solve(task))
+    (at,) = places(turns, "change_address")
+    env.reset(task, np.random.default_rng(0))
+    for said in turns[:at]:
+        env.step(turn(said))
+
+    fork = pickle.loads(pickle.dumps(env.fork()))
+    responses = [each.step(turn(said)) for each, rest in ((fork, turns[at:]), (env, turns[-1:])) for said in rest]
+
+    assert [response.score.reward for response in responses if response.terminated] == [1.0, 0.0]
+
+
+def test_the_rules_are_the_users_to_change():
+    env, task, scenario = store("cancel", system_prompt="Be kind on {today}.")
+
+    messages = env.reset(task, np.random.default_rng(0)).messages
+
+    assert messages[0].content == f"Be kind on {scenario.today.isoformat()}."
+    assert [message.role for message in messages] == ["system", "user"]
+
+
+def test_tools_refuse_what_cannot_be():
+    env, task, scenario = store("exchange")
+    arguments = dict(scenario.calls[0].arguments)
+    wrong = [
+        {"order_id": "S1"},
+        {"item_ids": []},
+        {"item_ids": arguments["item_ids"] * 2},
+        {"item_ids": ["I1"]},
+        {"new_item_ids": arguments["item_ids"]},
+        {"new_item_ids": []},
+        {"payment_method_id": "card_1"},
+    ]
+    env.reset(task, np.random.default_rng(0))
+
+    responses = [env.step(turn(ToolCall("exchange_items", arguments | change))) for change in wrong]
+
+    assert all(response.num_tool_errors == 1 for response in responses)
+    assert same_state(env._desk.database, scenario.database)
+
+
+def test_the_answer_of_a_task_names_the_reference_actions():
+    _, task, scenario = store("lost_package")
+
+    assert [name for name, _ in json.loads(task.answer)["calls"]] == ["file_complaint", "give_credit"]
+    assert json.loads(task.answer)["facts"] == list(scenario.facts)
+
+
+@pytest.mark.slow  # in bytes, its conversations are long
+def test_the_store_keeps_the_promises_of_an_environment():
+    report = llmgym.check_env("llmgym/Store-v0", num_tasks=2)
+
+    assert "reference" in report.passed
