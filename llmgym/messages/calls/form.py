@@ -39,7 +39,8 @@ class Parts:
     def call(self, text: str, calls: Iterable[Call]) -> None:
         """`text` is one or several calls; a ValueError while they are read says what is wrong with it."""
         try:
-            for name, arguments in calls:
+            found = list(calls)  # of what is broken somewhere, nothing counts
+            for name, arguments in found:
                 self._call(text, name, arguments)
         except ValueError as error:
             self.refuse(text, str(error))
