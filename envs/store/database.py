@@ -71,10 +71,10 @@ class _Ids:
     """Makes ids with five digits that occur once only."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self._numbers = iter(rng.permutation(90_000)[:400] + 10_000)
+        self._numbers = iter(dict.fromkeys(rng.integers(10_000, 100_000, size=400).tolist()))
 
     def new(self, prefix: str) -> str:
-        return f"{prefix}{int(next(self._numbers))}"
+        return f"{prefix}{next(self._numbers)}"
 
 
 def _product(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -32,8 +33,9 @@ class Desk:
         self._looked_up: set[str] = set()
 
     def open(self, database: Database) -> None:
-        """Begin an episode on `database`, which is changed in place."""
-        self.database, self.breaches, self.agreed_to = database, [], ""
+        """Begin an episode on a copy of `database`."""
+        self.database = json.loads(json.dumps(database))  # several times as fast as deepcopy
+        self.breaches, self.agreed_to = [], ""
         self._customer_id, self._num_not_found, self._looked_up = None, 0, set()
 
     def tools(self) -> tuple[Tool, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -125,7 +124,7 @@ class StoreEnv(ToolEnv):
     def reset(self, task: Task, rng: np.random.Generator) -> InitialMessages:
         scenario: Scenario = task.metadata["scenario"]
         self._task, self._said = task, []
-        self._desk.open(copy.deepcopy(scenario.database))
+        self._desk.open(scenario.database)
         style = self.style or choose(rng, STYLES)
         self._conversation = Conversation(self._player(style))
         first = self._conversation.begin(task, rng)
@@ -193,7 +192,7 @@ def make_task(intents: Sequence[str], rng: np.random.Generator) -> Task:
 def reference_state(scenario: Scenario) -> Database:
     """The database after the reference actions."""
     desk = Desk()
-    desk.open(copy.deepcopy(scenario.database))
+    desk.open(scenario.database)
     for call in scenario.calls:
         getattr(desk, call.name)(**call.arguments)
     return desk.database

@@ -43,7 +43,7 @@ class Scenario:
 
     intent: str
     database: Database
-    """As the episode finds it. Copied before anything changes it."""
+    """As the episode finds it."""
     today: dt.date
     identity: tuple[Fact, ...]
     """What customers say about themselves when asked."""
