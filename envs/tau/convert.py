@@ -91,8 +91,8 @@ def _parsed(path: Path) -> ast.Module:
 
 
 def _value(path: Path, node: ast.expr) -> Any:
-    """A literal, or the keywords of a call as a mapping."""
-    if isinstance(node, ast.Call):
+    """A literal, or the keywords of a task or an action as a mapping."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("Task", "Action"):
         return {keyword.arg: _value(path, keyword.value) for keyword in node.keywords}
     if isinstance(node, ast.List):
         return [_value(path, element) for element in node.elts]

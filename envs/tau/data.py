@@ -182,8 +182,9 @@ def _require_split(data: PublicData, split: str, known: Sequence[str]) -> None:
 
 
 def _json(path: Path) -> Any:
+    text = _text(path)
     try:
-        return json.loads(_text(path))
+        return json.loads(text)
     except ValueError as error:
         raise DataError(f"{path} is not JSON: {error}. Fetch it again.") from error
 
