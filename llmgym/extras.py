@@ -22,6 +22,7 @@ EXTRA_OF: Mapping[str, str] = {
     "docker": "docker",
     "bm25s": "search",
     "mcp": "mcp",
+    "renderers": "renderers",
     "httpx": "endpoint",
     "wandb": "wandb",
     "mlflow": "mlflow",

@@ -166,7 +166,8 @@ class TemplateChat(Chat):
         """The text of a turn without its end token; what was sampled as a control token can be read as one."""
         if not isinstance(message, AssistantMessage):
             return self.tokenizer.protect(message.content)
-        text, ids = message.text or message.content, message.token_ids
+        ids = message.token_ids
+        text = message.text if ids else message.text or message.content
         if ids and ids[-1] in self.tokenizer.end_texts:
             ids = ids[:-1]
         sampled = self.tokenizer.decode_turn(ids)

@@ -1,0 +1,230 @@
+"""The chat templates of the families people use: conversations grow to just what the template writes at once."""
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from support.chat_families import (
+    FAMILIES,
+    TOOLS,
+    backend_of,
+    canonical_turn,
+    holds_control_text,
+    ids_at_once,
+    spoken_turn,
+    text_at_once,
+)
+
+from llmgym.messages import AssistantMessage, Message, ToolCall, chat_for, load_tokenizer
+
+USER = [Message("user", "and now?")]
+KWARGS = ({}, {"enable_thinking": False}, {"preserve_thinking": True})
+
+
+@pytest.fixture(scope="session")
+def tokenizer_of(trained_bpe):
+    return cache(lambda name: load_tokenizer(backend_of(FAMILIES[name], trained_bpe)))
+
+
+# -- conversations -----------------------------------------------------------------------------------------------
+
+PIECES = ["", " ", "\n", "a", "12*7", " b ", "<", "|>", "{", '"', "\\", "é日🐈", "\U0010f000", "▁", "so\n\n"]
+ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+text = st.lists(st.sampled_from(PIECES) | ANY, max_size=4).map("".join)
+arguments = st.fixed_dictionaries(
+    {"text": text, "limit": st.integers(-5, 10**12)},
+    optional={"nested": st.dictionaries(st.sampled_from("ab"), st.lists(text | st.booleans(), max_size=2), max_size=2)},
+)
+
+
+@dataclass
+class Talk:
+    """First messages, and rounds of a turn of the policy and what it is answered."""
+
+    first: list[Message]
+    rounds: list[tuple[AssistantMessage, list[Message]]]
+    has_tools: bool
+    kwargs: dict
+
+    def texts(self):
+        for message in [*self.first, *(m for turn, answers in self.rounds for m in (turn, *answers))]:
+            yield message.content
+            if isinstance(message, AssistantMessage):
+                yield from (message.reasoning, *(str(dict(call.arguments)) for call in message.tool_calls))
+
+
+@st.composite
+def talks(draw, content=text):
+    rounds = []
+    for index in range(draw(st.integers(1, 4))):
+        calls = [
+            ToolCall("search", draw(arguments), id=f"call_{index}_{number}")
+            for number in range(draw(st.sampled_from([0, 0, 1, 1, 2])))
+        ]
+        turn = AssistantMessage(content=draw(content), reasoning=draw(content), tool_calls=tuple(calls))
+        results = [Message("tool", draw(content), name=call.name, tool_call_id=call.id) for call in calls]
+        rounds.append((turn, results or [Message("user", draw(content))]))
+    first = [Message("system", draw(content))] if draw(st.booleans()) else []
+    return Talk([*first, Message("user", draw(content))], rounds, draw(st.booleans()), draw(st.sampled_from(KWARGS)))
+
+
+def fitted(talk, family):
+    """The talk with no more than the family's template can write."""
+    rounds = []
+    for turn, answers in talk.rounds:
+        calls = turn.tool_calls[: family.calls]
+        content = "" if calls and family.only_calls else turn.content
+        turn = replace(turn, content=content, tool_calls=calls, reasoning=turn.reasoning if family.thinks else "")
+        rounds.append((turn, answers[: len(calls)] if calls else [Message("user", answers[0].content)]))
+    first = talk.first if family.has_system else talk.first[-1:]
+    return Talk(first, rounds, talk.has_tools and bool(family.calls), talk.kwargs)
+
+
+def require_plain(talk, tokenizer):
+    """Leave out texts that hold a control token's, or a mark at which templates cut contents."""
+    template = tokenizer.backend.chat_template
+    marks = [mark for mark in ("think>", "tool_response>", "channel", "/nothink", "null") if mark in template]
+    assume(not any(holds_control_text(tokenizer.backend, each) for each in talk.texts()))
+    assume(not any(mark in each for mark in marks for each in talk.texts()))
+
+
+# -- the property ------------------------------------------------------------------------------------------------
+
+
+def check_growth(tokenizer, family, talk):
+    """Each turn is sampled as the template writes it, or else as its content alone."""
+    backend, chat = tokenizer.backend, chat_for(tokenizer, talk.kwargs)
+    tools = TOOLS if talk.has_tools else []
+    options = {"tools": tools or None, "add_generation_prompt": True, **talk.kwargs}
+    history = talk.first
+    ids = chat.render(history, tools=tools)
+    assert ids == ids_at_once(backend, family, history, **options)
+    for wanted, answers in talk.rounds:
+        turn = canonical_turn(tokenizer, family, history, wanted, **options)
+        if turn is None:
+            turn, answers = spoken_turn(tokenizer, family, wanted.content), [Message("user", answers[0].content)]
+        seen, cut = [*ids, *turn.token_ids], replace(turn, token_ids=turn.token_ids[:-1])
+        before, end = text_at_once(backend, family, history, **options), tokenizer.end_texts[seen[-1]]
+
+        suffix = chat.extend(seen, answers, history=[*history, turn], tools=tools)
+        suffix_of_cut = chat.extend(seen[:-1], answers, history=[*history, cut], tools=tools)
+
+        history = [*history, turn, *answers]
+        whole, begin = text_at_once(backend, family, history, **options), before + turn.text + end
+        assert (suffix is None) == (not whole.startswith(begin))
+        if cut.token_ids:
+            assert suffix_of_cut == (None if suffix is None else [seen[-1], *suffix])
+        whole_ids = ids_at_once(backend, family, history, **options)
+        if suffix is None:
+            ids = chat.render(history, tools=tools)
+            assert ids == whole_ids
+        else:
+            ids = seen + suffix
+            assert suffix == backend(end + whole[len(begin) :], add_special_tokens=False)["input_ids"][1:]
+            assert ids == whole_ids or whole_ids[: len(seen)] != seen  # the policy may spell a turn its own way
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@settings(max_examples=10)
+@given(talk=talks())
+def test_a_conversation_grows_to_what_the_template_writes_at_once(tokenizer_of, name, talk):
+    talk = fitted(talk, FAMILIES[name])
+    require_plain(talk, tokenizer_of(name))
+
+    check_growth(tokenizer_of(name), FAMILIES[name], talk)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+@settings(max_examples=60)
+@given(talk=talks())
+def test_many_conversations_grow_to_what_the_template_writes_at_once(tokenizer_of, name, talk):
+    talk = fitted(talk, FAMILIES[name])
+    require_plain(talk, tokenizer_of(name))
+
+    check_growth(tokenizer_of(name), FAMILIES[name], talk)
+
+
+# -- what grows, and what does not -------------------------------------------------------------------------------
+
+# Does a turn stay as it was sampled: an answer with no thought (or an empty one), and one after a thought, once the
+# user speaks; a call as the template writes it, and one after a thought, once the result is there? None where there is
+# no such turn.
+GROWS = {
+    "qwen2.5": (True, None, True, None),
+    "qwen3": (True, False, False, True),  # an empty thought is dropped
+    "qwen3-2507": (True, None, True, None),
+    "qwen3.5": (False, False, True, True),
+    "qwen3.5-nothink": (False, None, True, None),
+    "qwen3.6": (False, False, True, True),
+    "qwen3.8": (True, True, True, True),
+    "llama3": (True, None, None, None),
+    "llama3.1": (True, None, True, None),
+    "llama3.2": (True, None, True, None),
+    "gemma": (True, None, None, None),
+    "gemma3": (True, None, None, None),
+    "gemma4": (True, False, True, True),
+    "phi3": (True, None, None, None),
+    "phi3.5": (True, None, None, None),
+    "deepseek-r1": (False, None, None, None),
+    "deepseek-v3": (False, None, False, None),
+    "gpt-oss": (False, False, True, True),
+    "glm4.5": (True, False, True, True),
+    "smolvlm": (True, None, None, None),
+    "lfm2": (True, None, None, None),
+    "lfm2-v2": (True, None, True, None),
+    "lfm2.5": (True, False, True, True),
+    "nemotron3-nano": (False, False, False, True),
+    "nemotron3-ultra": (False, False, False, True),
+    "cohere": (True, None, None, None),
+    "cohere2": (True, None, None, None),
+    "chatml": (True, None, None, None),
+    "llmgym": (True, None, None, None),
+}
+CALL = ToolCall("search", {"text": "cats", "limit": 3}, id="call_0_0")
+RESULT = [Message("tool", "found", name="search", tool_call_id="call_0_0")]
+TURNS = {
+    "answer": (AssistantMessage(content="fine"), USER),
+    "thought": (AssistantMessage(content="fine", reasoning="hm"), USER),
+    "call": (AssistantMessage(content="", tool_calls=(CALL,)), RESULT),
+    "thought and call": (AssistantMessage(content="", reasoning="hm", tool_calls=(CALL,)), RESULT),
+}
+
+
+@pytest.mark.parametrize("kind", TURNS)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_each_family_grows_or_is_rendered_again_as_its_template_has_it(tokenizer_of, name, kind):
+    tokenizer, family, (turn, answers) = tokenizer_of(name), FAMILIES[name], TURNS[kind]
+    expected = GROWS[name][list(TURNS).index(kind)]
+    if expected is None:
+        assert (turn.reasoning and not family.thinks) or (turn.tool_calls and not family.calls) or "nothink" in name
+        return
+    question, tools = [Message("user", "hi")], TOOLS if family.calls else []
+    chat = chat_for(tokenizer)
+    as_written = canonical_turn(tokenizer, family, question, turn, tools=tools or None, add_generation_prompt=True)
+    as_spoken = spoken_turn(tokenizer, family, "fine") if kind == "answer" else None
+
+    suffixes = [
+        chat.extend(
+            [*chat.render(question, tools=tools), *sampled.token_ids],
+            answers,
+            history=[*question, sampled],
+            tools=tools,
+        )
+        for sampled in (as_written, as_spoken)
+        if sampled is not None
+    ]
+
+    assert any(suffix is not None for suffix in suffixes) == expected
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_tokens_that_end_a_turn_are_found_in_the_template(tokenizer_of, name):
+    tokenizer, family = tokenizer_of(name), FAMILIES[name]
+
+    ends = {tokenizer.backend.convert_ids_to_tokens(token) for token in tokenizer.end_ids}
+
+    assert ends == family.all_ends
+    assert tokenizer.backend.convert_ids_to_tokens(tokenizer.eos_id) == (family.ends.split() or [family.eos])[0]
