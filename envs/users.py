@@ -40,7 +40,7 @@ _CONFIRMATION = (
     r"is (this|that|it|everything|all) (correct|right|ok|okay|fine)|(ok|okay|fine|happy) (with|for|by) (you|that|this)|"
     r"(sounds?|looks?) (good|right|correct|fine)|(like|want) to (go on|continue)|agreed?|yes or no|yes/no)\b"
 )
-_BEYOND = r"[^.!?\n]*\b(else|further|other questions|another question)\b[^.!?\n]*[.!?]?"
+_BEYOND = r"\b(else|further|other questions|another question)\b"
 _WANTS_ANSWER = r"\?|\bplease (provide|tell|give|share|send|say|let|confirm|reply|answer)\b|\b(could|can|would) you\b"
 _QUESTION = r"\?|\b(please|provide|tell me|give me|i need|let me know|what|which|who)\b"
 _YES = (
@@ -120,7 +120,7 @@ def takes_back(text: str) -> bool:
 
 def asks_to_confirm(text: str) -> bool:
     """True where the policy asks the user for a yes."""
-    return _found(_CONFIRMATION, text) and _found(r"\?|\bplease\b|\byes\b", text)
+    return _found(_CONFIRMATION, text) and _found(r"\?|\b(please|yes|let me know)\b", text)
 
 
 # -- a script --------------------------------------------------------------------------------------------------
@@ -170,6 +170,8 @@ class Script:
     one_at_a_time: bool = False
     """True: of several facts that are asked for, the user tells the first that was not told."""
     yes: str = "Yes, please go ahead."
+    unsure: str = "You know your rules better than I do."
+    """Said to a question for a yes where there is nothing to agree to."""
     goodbye: str = "Thank you, that is all. Goodbye."
     patience: int = 4
     """So many messages in a row that lead nowhere, and the user leaves."""
@@ -209,14 +211,17 @@ class ScriptedUser:
         self._num_lost += 1
         if self._num_lost >= self._script.patience:
             return f"This leads nowhere. Goodbye. {END}"
-        return self._script.yes if self._has_agreed else self._wishes[0].request
+        if self._has_agreed:
+            return self._script.yes
+        is_question = asks_to_confirm(messages[-1].content)
+        return self._script.unsure if is_question and not self._wishes[0].proposal else self._wishes[0].request
 
     def _answer(self, said: str) -> str | None:
         """What the user says to a message that leads somewhere."""
         assert self._script is not None
         wish, is_question = self._wishes[0], asks_to_confirm(said)
         met = {place for place, (pattern, _) in enumerate(wish.ends) if _found(pattern, said)} - self._met
-        said = re.sub(_BEYOND, "", said, flags=re.IGNORECASE)
+        said = "".join(each for each in re.split(r"(?<=[.!?\n])", said) if not _found(_BEYOND, each))
         if _found(_WANTS_ANSWER, said) or self._must_agree:
             met.discard(0)
         self._met |= met

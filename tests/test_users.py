@@ -93,6 +93,12 @@ def test_what_the_user_also_wants_to_know_is_asked_for_until_it_is_said():
     assert END in second
 
 
+def test_a_user_with_nothing_to_agree_to_leaves_the_decision_to_the_policy():
+    script = Script(opening="Hello.", wishes=(Wish(request="Where is my order?"),))
+
+    assert answers(script, "Shall I proceed?", "Hm.") == [script.unsure, "Where is my order?"]
+
+
 def test_wishes_come_one_after_the_other():
     wishes = (Wish(request="First."), Wish(request="Second."))
 
@@ -149,6 +155,7 @@ def test_a_fact_takes_no_yes_back(text):
 def test_questions_for_a_yes_are_told_from_reports():
     assert asks_to_confirm("Shall I proceed? (yes/no)")
     assert asks_to_confirm("Please confirm that.")
+    assert asks_to_confirm("Let me know if I should proceed, ok with you or not.")
     assert not asks_to_confirm("I confirm that it is cancelled.")
     assert not asks_to_confirm("What is your name?")
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
-from functools import cache, partial
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -109,6 +109,8 @@ class StoreEnv(ToolEnv):
                 f'user is {user!r:.80} and user_model is {user_model!r}. Give "script", an address with the name of '
                 "its model, or an object that answers."
             )
+        if is_address:
+            ask_endpoint(user, model=user_model)  # complains now, and not in the first episode
         self.intents, self.style = names, style
         self.system_prompt = POLICY if system_prompt is None else system_prompt
         self._user, self._user_model = user, user_model
@@ -198,7 +200,6 @@ def reference_state(scenario: Scenario) -> Database:
     return desk.database
 
 
-@cache
 def _read(text: str) -> frozenset[str | Decimal]:
     """The numbers and dates of a message; none where there are too many to mean anything."""
     dates = _DATE.findall(text)

@@ -16,6 +16,13 @@ def order_fact(order_id: str) -> Fact:
     return Fact(asked_by=r"\border\b", answer=f"It is order {order_id}.")
 
 
+FINE = Fact(
+    asked_by=r"\b(why|reason|wrong|problem|matter)\b", answer="Nothing is wrong with it, I just do not like it."
+)
+"""For whoever asks what is wrong with what a customer returns."""
+ASKS_WHAT_IS_WRONG = "What is wrong with what you want to return?"
+
+
 def cancel(draft: Draft, *, reason: str = "") -> None:
     """A pending order that may be cancelled."""
     order_id = draft.orders("pending")[0]
@@ -50,6 +57,7 @@ def return_part(draft: Draft) -> None:
     at_first = f"I want to return {what} of my order {order_id}. The money should go to my {draft.kind(other)}."
     _add_return(draft, order_id, wish, [item["name"] for item in chosen], method, first_mind=at_first)
     draft.facts.append(refund)
+    draft.say(ASKS_WHAT_IS_WRONG)
     draft.look("get_order", order_id=order_id)
     draft.propose(f"I am going to take back {what} of order {order_id}, with {refund} to your {kind}.")
     item_ids = [item["item_id"] for item in chosen]
@@ -74,12 +82,14 @@ def return_to_other_method(draft: Draft) -> None:
                 order_fact(order_id),
                 Fact(asked_by=r"\b(item|product|return)", answer=f"It is the {item['name']}."),
                 Fact(asked_by=r"\b(refund|money|payment|method|credit)", answer=f"{request} {fallback}"),
+                FINE,
             ),
             proposal=(token(order_id), noun(item["name"]), draft.kind_pattern(own)),
             ends=((DONE, fallback), *asked["ends"][1:]),
         )
     )
     draft.facts.append(refund)
+    draft.say(ASKS_WHAT_IS_WRONG)
     draft.look("get_order", order_id=order_id)
     draft.propose(
         f"For the {item['name']} of order {order_id}, money can only go to your {kind}, with which you paid, or become "
@@ -198,8 +208,9 @@ def _add_return(draft: Draft, order_id: str, wish: str, names: list[str], method
             brief="return something. and how much do i get back?",
             facts=(
                 order_fact(order_id),
-                Fact(asked_by=r"\b(item|items|product|what .*return)", answer=f"It is {listing(names)}."),
+                Fact(asked_by=r"\b(item|items|product)", answer=f"It is {listing(names)}."),
                 Fact(asked_by=r"\b(refund|money|payment|method|credit)", answer=place),
+                FINE,
             ),
             proposal=(token(order_id), *map(noun, names), draft.kind_pattern(method)),
             first_mind=first_mind,

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..users import REFUSES, Fact
 from .database import choose, money, set_days, total_of
-from .intents_orders import order_fact
+from .intents_orders import ASKS_WHAT_IS_WRONG, FINE, order_fact
 from .rules import CANCEL_DAYS, GOLD_DAYS, LOST_DAYS, RETURN_DAYS
 from .scenario import AMOUNT, Desire, Draft, options_text
 
@@ -151,7 +151,7 @@ def got_hurt(draft: Draft) -> None:
             ends=_ENDS,
         )
     )
-    draft.say("What is wrong with it?")
+    draft.say(ASKS_WHAT_IS_WRONG)
     draft.look("get_order", order_id=order_id)
     draft.act("hand_over_to_human", reason="safety")
 
@@ -214,12 +214,14 @@ def _wants_to_return(draft: Draft, order_id: str, name: str) -> None:
             brief="return something",
             facts=(
                 order_fact(order_id),
-                Fact(asked_by=r"\b(item|product|what .*return)", answer=f"It is the {name}."),
+                Fact(asked_by=r"\b(item|product)", answer=f"It is the {name}."),
                 Fact(asked_by=r"\b(refund|money|payment|method|credit)", answer="Store credit is fine."),
+                FINE,
             ),
             ends=_ENDS,
         )
     )
+    draft.say(ASKS_WHAT_IS_WRONG)
 
 
 def _late_order(draft: Draft, *, gold: bool) -> tuple[str, dict[str, Any], dt.date]:

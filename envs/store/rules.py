@@ -47,7 +47,8 @@ Changing. Only pending orders: address, payment method, or items for other optio
 in stock.
 Returning. Only delivered orders, up to {RETURN_DAYS["home"]} days after delivery, electronics up to \
 {RETURN_DAYS["electronics"]} days. Items of a final sale cannot be returned or exchanged. The money goes back to the \
-payment method of the order or becomes store credit, nowhere else; who asks for another place is offered these.
+payment method of the order or becomes store credit, nowhere else; who asks for another place is offered these. Ask \
+customers what is wrong with what they return.
 Exchanging. As returning, for another option of the same product that is in stock. A difference in price is paid by or \
 to a payment method in the customer's profile.
 Late returns. If a gold customer wants to return something later than that, but at most {GOLD_DAYS} days after \
