@@ -1,0 +1,110 @@
+"""Every family of tasks in a file system: real commands reach what the generator computed, and nothing cheaper does."""
+
+from collections import Counter
+from functools import partial
+from random import Random
+
+import pytest
+from llmgym.envs.shell import FAMILIES, ShellEnv
+from llmgym.envs.shell.comparison import difference
+from llmgym.envs.shell.families import ABOUT_METADATA
+from llmgym.envs.shell.tree import MODIFIED_S, File, dump, lay, unpack, with_folders
+from support.sandboxes import sandbox_of
+from support.shell import TRUSTED, play, solved
+
+from llmgym.execution import Limits
+
+
+def exercises(family, seeds):
+    return [FAMILIES[family](Random(seed), difficulty) for seed in seeds for difficulty in (1, 2, 3)]
+
+
+QUESTIONS = [name for name in FAMILIES if exercises(name, [0])[0].answer]
+
+
+@pytest.fixture(scope="module")
+def session(require):
+    with sandbox_of("process", require) as sandbox, sandbox.session(limits=Limits(wall_s=60)) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shell_commands_reach_what_the_generator_computed(family, session):
+    exercise = FAMILIES[family](Random(7), 2)
+    session.command("find . -mindepth 1 -delete")
+    lay(session, exercise.before)
+
+    printed = session.command(exercise.commands).stdout.text
+
+    found = difference(exercise.goal, dump(session), partial(unpack, session), exact_modes=exercise.exact_modes)
+    assert found is None, exercise.prompt
+    assert all(word in printed for word in (exercise.answer or "").split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("difficulty", [1, 2, 3])
+@pytest.mark.parametrize("level", ["process", "landlock", "bwrap"])
+def test_reference_turns_earn_the_full_reward_in_every_sandbox_and_difficulty(level, difficulty, require):
+    sandbox_of(level, require).close()
+    for index, family in enumerate(FAMILIES):
+        score, task = solved(family, level, difficulty=difficulty, index=index % 5)
+        assert score.reward == 1.0, (score.reason, task.prompt)
+
+
+def test_the_goal_is_never_reached_at_the_start():
+    for exercise in (exercise for family in FAMILIES for exercise in exercises(family, range(8))):
+        reached = difference(exercise.goal, with_folders(exercise.before), lambda _: None) is None
+        assert reached == (exercise.after is None)
+        assert exercise.after is not None or exercise.answer
+
+
+@pytest.mark.parametrize("family", QUESTIONS)
+def test_no_answer_is_frequent_or_in_the_prompt(family):
+    asked = exercises(family, range(60))
+
+    answers = Counter(exercise.answer for exercise in asked)
+
+    assert answers.most_common(1)[0][1] <= len(asked) / 20
+    assert not any(f" {exercise.answer} " in exercise.prompt for exercise in asked)
+
+
+def test_prompts_are_many_so_that_splits_are_fair():
+    for family in FAMILIES:
+        prompts = {FAMILIES[family](Random(seed), 1).prompt for seed in range(50)}
+        assert len(prompts) >= 49, family
+
+
+def test_families_that_need_permissions_or_times_are_known():
+    def needs(exercise):
+        found = [entry for entry in exercise.before.values() if isinstance(entry, File)]
+        return exercise.exact_modes or any((file.mode, file.modified_s) != (0o644, MODIFIED_S) for file in found)
+
+    needing = {family for family in FAMILIES if any(map(needs, exercises(family, range(3))))}
+
+    assert needing == set(ABOUT_METADATA)
+
+
+def test_difficulty_changes_the_task():
+    for family in FAMILIES:
+        assert len({str(FAMILIES[family](Random(5), difficulty)) for difficulty in (1, 2, 3)}) == 3, family
+
+
+@pytest.mark.slow
+def test_what_solves_one_task_does_not_solve_the_next():
+    for family in FAMILIES:
+        env = ShellEnv(families=[family], **TRUSTED)
+        one, other = env.tasks("train")[0], env.tasks("train")[1]
+        commands, answer = (turn.arguments for turn in env.solve(other))
+        assert play(env, one, commands["command"], answer=answer["answer"])[0].reward == 0.0
+        env.close()
+
+
+@pytest.mark.slow
+def test_reading_everything_and_ending_earns_nothing():
+    for family in FAMILIES:
+        env = ShellEnv(families=[family], **TRUSTED)
+        task = env.tasks("train")[0]
+        _, (shown,) = play(env, task, "find . | sort; find . -type f -exec cat {} +")
+        for answer in ("", shown, task.prompt):
+            assert play(env, task, "find . -type f -exec cat {} +", answer=answer)[0].reward == 0.0
+        env.close()
