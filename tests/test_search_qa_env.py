@@ -6,12 +6,14 @@ import string
 import sys
 from collections import Counter
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from llmgym.envs.search_qa import FAMILIES, SearchQAEnv
 from llmgym.envs.search_qa.articles import corpus_of
+from llmgym.envs.search_qa.env import _nothing
 from llmgym.envs.search_qa.scoring import exact_match, f1, normalized
 from llmgym.envs.search_qa.world import generate_world
 
@@ -134,6 +136,17 @@ def test_the_tools_find_and_open_articles_and_say_what_is_wrong():
     assert (wrong.num_tool_errors, wrong.terminated) == (1, False)
 
 
+@pytest.mark.parametrize("tool_format", ["tag", "hermes"])
+def test_reference_turns_can_be_written_before_the_first_reset(tool_format):
+    env = gym.make("llmgym/SearchQA-v0", view="text", tool_format=tool_format).unwrapped
+    task = env.message_env.tasks("train")[0]
+
+    turns = env.solve(task)
+
+    env.reset(seed=0, options={"task": task.key})
+    assert [env.step(turn)[1] for turn in turns][-1] == 1.0
+
+
 def test_no_world_is_in_both_splits():
     env = SearchQAEnv()
     worlds = {split: {env.tasks(split)[index].metadata["world"] for index in range(20)} for split in ("train", "test")}
@@ -143,11 +156,11 @@ def test_no_world_is_in_both_splits():
 
 
 def test_without_bm25s_the_extra_is_named(monkeypatch):
-    corpus_of.cache_clear()
     monkeypatch.setitem(sys.modules, "bm25s", None)
+    _nothing.cache_clear()
 
     with pytest.raises(MissingExtraError, match=r"llmgym\[search\]"):
-        SearchQAEnv(seed=1).tasks("train")[0]
+        SearchQAEnv()
 
 
 ROWS = [

@@ -14,7 +14,7 @@ from llmgym.episode import EnvResponse, GeneratedTasks, InitialMessages, Limits,
 from llmgym.errors import ConfigError
 from llmgym.messages import AssistantMessage, ToolCall
 from llmgym.scoring import Score
-from llmgym.tools import Corpus, FunctionTool, Search, Submit, Tool
+from llmgym.tools import Corpus, Document, FunctionTool, Search, Submit, Tool
 
 from ..math.extraction import visible_text
 from ..math.problem_set import ProblemSet, accept_all
@@ -65,6 +65,7 @@ class SearchQAEnv(ToolEnv):
 
     Raises:
         ConfigError: a keyword is out of range.
+        MissingExtraError: bm25s is not installed.
     """
 
     default_limits = Limits(turns=16, turn_tokens=512, episode_tokens=4096, context_tokens=32768)
@@ -106,6 +107,7 @@ class SearchQAEnv(ToolEnv):
         self._corpus, self._reward, self._top_k, self._snippet_chars = corpus, reward, top_k, snippet_chars
         self._max_answer_words, self._seed = max_answer_words, seed
         self._wording = PromptWording(system_prompt, prompt_template)
+        self.tools = self._tools_on(_nothing())  # so that calls can be written before the first reset
         self._task: Task | None = None
 
     def tasks(self, split: str) -> TaskSource:
@@ -130,11 +132,7 @@ class SearchQAEnv(ToolEnv):
     def reset(self, task: Task, rng: np.random.Generator) -> InitialMessages:
         self._task = task
         corpus = _corpus_of_file(*_version(self._corpus)) if self._corpus else corpus_of(task.metadata["world"])
-        self.tools: Sequence[Tool] = (
-            Search(corpus, top_k=self._top_k, snippet_chars=self._snippet_chars),
-            FunctionTool(corpus.read, description="Reads a whole document.", parameters=_READING),
-            Submit(),
-        )
+        self.tools = self._tools_on(corpus)
         self.begin_tools(rng)
         return self._wording.initial_messages(task)
 
@@ -157,6 +155,13 @@ class SearchQAEnv(ToolEnv):
         searches = (ToolCall("search", {"query": query}) for query in queries)
         return [*searches, ToolCall("submit", {"answer": task.answer})]
 
+    def _tools_on(self, corpus: Corpus) -> tuple[Tool, ...]:
+        return (
+            Search(corpus, top_k=self._top_k, snippet_chars=self._snippet_chars),
+            FunctionTool(corpus.read, description="Reads a whole document.", parameters=_READING),
+            Submit(),
+        )
+
 
 def _said(content: str) -> str:
     """The answer in a message: what follows "Answer:" in its last line, else all of it."""
@@ -176,6 +181,11 @@ def _version(corpus: str) -> tuple[str, int]:
     """The file and when it was changed, so that a new one is read anew; 0 where there is none, which `Corpus` says."""
     path = Path(corpus).expanduser()
     return str(path), path.stat().st_mtime_ns if path.is_file() else 0
+
+
+@lru_cache(maxsize=1)
+def _nothing() -> Corpus:
+    return Corpus([Document(id="0", text="")])
 
 
 @lru_cache(maxsize=4)
