@@ -22,6 +22,7 @@ EXTRA_OF: Mapping[str, str] = {
     "docker": "docker",
     "bm25s": "search",
     "mcp": "mcp",
+    "reasoning_gym": "reasoning",
     "renderers": "renderers",
     "httpx": "endpoint",
     "wandb": "wandb",

@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "docker": ["sandbox/"],
     "bm25s": ["llmgym/tools/search.py"],
     "mcp": ["llmgym/tools/mcp.py"],
+    "reasoning_gym": ["envs/reasoning_gym.py", "envs/reasoning_gym_worker.py"],
     "vllm": ["llmgym/sampling/vllm_sampler.py"],
     "ray": ["llmgym/sampling/ray_sampler.py"],
     "tensorboardX": ["llmgym/training/trackers/tensorboard.py"],

@@ -198,7 +198,9 @@ class _Worker:
         settings = {"parent_pid": os.getpid(), "memory_mib": memory_mib, "path": sys.path}
         main = Path(__file__).with_name("worker_main.py")
         # One thread for linear algebra: each further one reserves address space, which is limited here.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        # One order of sets of texts, so that the same call has the same answer in every worker.
+        environment = {**os.environ, **threads, "PYTHONHASHSEED": "0"}
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", str(main), json.dumps(settings)],
