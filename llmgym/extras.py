@@ -22,6 +22,8 @@ EXTRA_OF: Mapping[str, str] = {
     "docker": "docker",
     "bm25s": "search",
     "mcp": "mcp",
+    "langdetect": "ifeval",
+    "nltk": "ifeval",
     "reasoning_gym": "reasoning",
     "renderers": "renderers",
     "httpx": "endpoint",
