@@ -5,9 +5,8 @@ from functools import partial
 from random import Random
 
 import pytest
-from llmgym.envs.shell import FAMILIES, ShellEnv
+from llmgym.envs.shell import ABOUT_METADATA, FAMILIES, ShellEnv
 from llmgym.envs.shell.comparison import difference
-from llmgym.envs.shell.families import ABOUT_METADATA
 from llmgym.envs.shell.tree import MODIFIED_S, File, dump, lay, unpack, with_folders
 from support.sandboxes import sandbox_of
 from support.shell import TRUSTED, play, solved
@@ -82,6 +81,14 @@ def test_families_that_need_permissions_or_times_are_known():
     needing = {family for family in FAMILIES if any(map(needs, exercises(family, range(3))))}
 
     assert needing == set(ABOUT_METADATA)
+
+
+def test_by_default_tasks_are_such_as_every_sandbox_can_run():
+    tasks = ShellEnv(**TRUSTED).tasks("train")
+
+    drawn = {tasks[index].metadata["family"] for index in range(600)}
+
+    assert drawn == FAMILIES.keys() - set(ABOUT_METADATA)
 
 
 def test_difficulty_changes_the_task():

@@ -2,6 +2,6 @@
 
 from .env import ShellEnv
 from .exercise import Exercise
-from .families import FAMILIES
+from .families import ABOUT_METADATA, FAMILIES
 
-__all__ = ["FAMILIES", "Exercise", "ShellEnv"]
+__all__ = ["ABOUT_METADATA", "FAMILIES", "Exercise", "ShellEnv"]

@@ -44,7 +44,8 @@ class ShellEnv(ToolEnv):
     Neither the expected files nor the answer are ever in the sandbox. Runs of white space in an answer are one space.
 
     Args:
-        families: names of the families to generate from, see `FAMILIES`. None: all.
+        families: names of the families to generate from, see `FAMILIES`. None: all but those about permissions and
+            times of files (`ABOUT_METADATA`), which some sandboxes let nobody set.
         difficulty: 1 (few files), 2 (more of them, deeper) or 3 (with spaces in their names).
         seed: of the generated supply.
         sandbox: "auto", or a level that `llmgym.execution.open_sandbox` knows.
@@ -183,7 +184,7 @@ def _exercise(task: Task) -> Exercise:
 
 def _checked_families(families: Sequence[str] | None) -> tuple[str, ...]:
     if families is None:
-        return tuple(FAMILIES)
+        return tuple(name for name in FAMILIES if name not in ABOUT_METADATA)
     names = (families,) if isinstance(families, str) else tuple(families)
     if not names or any(name not in FAMILIES for name in names):
         raise ConfigError(f"families is {families!r}, but each must be one of: {', '.join(FAMILIES)}.")
