@@ -4,11 +4,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from llmgym.envs.tau import TauAirlineEnv, TauRetailEnv
-from llmgym.envs.tau.judging import judge
-from llmgym.envs.users import END
+from llmgym.envs.tau.judging import MAX_NUMBERS, judge
+from llmgym.envs.users import END, ModelUser
 from support.tau import desk_of, play, reward_of
 
-import llmgym
 from llmgym.errors import ConfigError
 from llmgym.messages import ToolCall
 
@@ -116,6 +115,19 @@ def test_outputs_are_found_as_whole_numbers_and_words_and_officially_in_any_text
     assert rewards == [strict, official]
 
 
+def test_reciting_numbers_says_none_of_them():
+    env = TauRetailEnv()
+    task = task_named(env, "made-up-train-6")
+    database = desk_of("retail").database
+
+    rewards = [
+        judge("strict", task, database, database, [f"51.9 {' '.join(map(str, range(count)))}"]).reward
+        for count in (MAX_NUMBERS - 1, MAX_NUMBERS)
+    ]
+
+    assert rewards == [1.0, 0.0]
+
+
 def test_an_amount_written_with_a_point_is_the_same_amount_but_not_officially():
     env = TauAirlineEnv()
     task = task_named(env, "made-up-train-1")
@@ -156,7 +168,7 @@ def test_a_language_model_plays_the_user_and_never_sees_the_reference():
         seen.append("\n".join(message.content for message in messages))
         return "Please cancel my order." if len(seen) == 1 else f"Bye. {END}"
 
-    env = TauRetailEnv(ask=ask)
+    env = TauRetailEnv(user=ask)
     task = task_named(env, "made-up-train-0")
 
     responses = play(env, task, ["Hello!", *env.solve(task)])
@@ -164,6 +176,13 @@ def test_a_language_model_plays_the_user_and_never_sees_the_reference():
     assert [responses[0].messages[0].content, reward_of(responses)] == ["Please cancel my order.", 1.0]
     assert task.prompt in seen[0]
     assert "#W1000001" not in "".join(seen)
+
+
+def test_an_endpoint_or_an_object_may_play_the_user():
+    user = TauRetailEnv().user
+
+    assert TauRetailEnv(user=user).user is user
+    assert isinstance(TauRetailEnv(user="http://localhost:1/v1", user_model="some").user, ModelUser)
 
 
 @every_env
@@ -200,7 +219,9 @@ def test_made_up_tasks_say_that_they_are(caplog):
         ({"rule": "lenient"}, "rule is 'lenient'"),
         ({"assertions": "judge"}, "assertions is 'judge'"),
         ({"prompt_template": "Help."}, "prompt_template"),
-        ({"ask": str, "user": TauRetailEnv().user}, "Leave one of them out"),
+        ({"user": "nobody"}, "user is 'nobody'"),
+        ({"user": "http://localhost:1/v1"}, "user_model is ''"),
+        ({"user_model": "some"}, "user_model is 'some'"),
     ],
 )
 def test_a_setting_that_does_not_exist_is_named(kwargs, problem):
@@ -211,8 +232,3 @@ def test_a_setting_that_does_not_exist_is_named(kwargs, problem):
 def test_a_split_that_does_not_exist_is_named():
     with pytest.raises(ConfigError, match="'dev', but the made-up world has 'train', 'test'"):
         TauRetailEnv().tasks("dev")
-
-
-@pytest.mark.parametrize("env_id", ["llmgym/TauRetail-v0", "llmgym/TauAirline-v0"])
-def test_they_keep_the_promises_of_an_environment(env_id):
-    assert llmgym.check_env(env_id, num_tasks=4).notes == ()

@@ -206,14 +206,12 @@ def test_tasks_with_assertions_for_a_judge_are_left_out_unless_these_are_ignored
     assert sum(len(env.tasks(split)) for split in ("train", "test")) == num_tasks
 
 
-def test_a_missing_database_of_version_two_is_named_on_first_use(data_folder):
-    data = public(data_folder, "airline", 2)
-    assert [len(data.tasks(split)) for split in ("train", "test")] == [30, 20]
-    if (data_folder / "tau" / "v2" / "airline" / "db.json").exists():
-        pytest.skip("this folder has it")
+def test_the_airline_tasks_of_version_two_are_read_and_a_missing_database_is_named(data_folder, tmp_path):
+    data, without = public(data_folder, "airline", 2), PublicData(tmp_path, "airline", 2)
 
+    assert [len(data.tasks(split)) for split in ("train", "test")] == [30, 20]
     with pytest.raises(DataNotFoundError, match=r"v2/airline/db\.json"):
-        data.snapshot()
+        without.snapshot()
 
 
 @every_env

@@ -14,9 +14,10 @@ import numpy as np
 from llmgym.episode import EnvResponse, FiniteTasks, InitialMessages, Limits, Task, TaskSource, ToolEnv
 from llmgym.errors import ConfigError
 from llmgym.messages import AssistantMessage, Message, ToolCall
+from llmgym.sampling import ask_endpoint
 from llmgym.scoring import Score
 
-from ..users import Ask, Conversation, ModelUser, UserSimulator
+from ..users import Conversation, ModelUser, UserSimulator
 from .data import PublicData, TauData
 from .database import Database
 from .desk import TRANSFER
@@ -50,8 +51,9 @@ class TauEnv(ToolEnv):
             states differ if 1 became 1.0; it finds an output "10" in "2100".
         assertions: what to do with tasks of version 2 whose reward is also a language model's verdict on assertions:
             "skip" them, or "ignore" the assertions.
-        ask: a language model that plays the user, as `llmgym.sampling.ask_endpoint` and `ask_sampler` give it.
-        user: plays the user instead, see `llmgym.envs.users.UserSimulator`.
+        user: "script", as above; the address of an endpoint, whose model `user_model` plays the user; a function from
+            `llmgym.sampling.ask_sampler` or `ask_endpoint`; or a `llmgym.envs.users.UserSimulator`.
+        user_model: name of the endpoint's model.
         system_prompt: the system message; "{policy}" is replaced by the domain's written policy.
         prompt_template: the first user message; "{prompt}" is replaced by what the user says.
 
@@ -71,16 +73,14 @@ class TauEnv(ToolEnv):
         version: int = 1,
         rule: Rule = "strict",
         assertions: Literal["skip", "ignore"] = "skip",
-        ask: Ask | None = None,
-        user: UserSimulator | None = None,
+        user: Any = "script",
+        user_model: str = "",
         system_prompt: str = _POLICY,
         prompt_template: str = _PROMPT,
     ) -> None:
         _require_one_of("version", version, (1, 2))
         _require_one_of("rule", rule, RULES)
         _require_one_of("assertions", assertions, ("skip", "ignore"))
-        if ask is not None and user is not None:
-            raise ConfigError("Both ask and user would play the user. Leave one of them out.")
         if _PROMPT not in prompt_template:
             raise ConfigError(
                 f"prompt_template is {prompt_template!r}, but it must contain {_PROMPT!r}, where the user's words go."
@@ -90,7 +90,7 @@ class TauEnv(ToolEnv):
             PublicData(Path(folder) / "tau", self.domain, version) if folder else MadeUpData(self.domain, version)
         )
         self.rule, self.assertions = rule, assertions
-        self.user: UserSimulator = user or (ModelUser(ask, _instruction) if ask else InstructedUser())
+        self.user = _player(user, user_model)
         self._system_prompt, self._prompt_template = system_prompt, prompt_template
         self.desk = DESKS[self.domain](version)
         self.tools = self.desk.tools(self.data.schemas())
@@ -162,6 +162,22 @@ def _tasks(data: TauData, split: str, rule: Rule, assertions: str) -> FiniteTask
     if rule == "strict":
         tasks = [task for task in tasks if is_checkable(task, end_state(data, task.metadata["actions"]))]
     return FiniteTasks(tasks)
+
+
+def _player(user: Any, user_model: str) -> UserSimulator:
+    is_address = isinstance(user, str) and user.startswith(("http://", "https://"))
+    is_object = hasattr(user, "reply") or (callable(user) and not isinstance(user, str))
+    if is_address != bool(user_model) or not (is_address or user == "script" or is_object):
+        raise ConfigError(
+            f'user is {user!r:.80} and user_model is {user_model!r}. Give "script", an address with the name of its '
+            "model, or an object that answers."
+        )
+    if hasattr(user, "reply"):
+        simulator: UserSimulator = user
+        return simulator
+    if user == "script":
+        return InstructedUser()
+    return ModelUser(ask_endpoint(user, model=user_model) if is_address else user, _instruction)
 
 
 def _instruction(task: Task) -> str:

@@ -22,6 +22,8 @@ Rule = Literal["strict", "official"]
 RULES: tuple[Rule, ...] = ("strict", "official")
 DESKS: Mapping[str, type[Desk]] = {"retail": RetailDesk, "airline": AirlineDesk}
 """By domain."""
+MAX_NUMBERS = 50
+"""Different numbers in one message; in one with more, the strict rule finds nothing said."""
 _NUMBER = r"(?<![\w.])\d+(?:\.\d+)?(?!\w|\.\d)"
 
 
@@ -45,8 +47,8 @@ def judge(rule: Rule, task: Task, final: Database, reference: Database, said: Se
     """The reward of an episode that has ended.
 
     Args:
-        rule: "official" is the published one. "strict" demands an output as a whole number or whole words, and takes
-            amounts that are the same to the cent for the same.
+        rule: "official" is the published one. "strict" demands an output as a whole number or whole words, in a message
+            that does not recite numbers, and takes amounts that are the same to the cent for the same.
         task: whose outputs must be said.
         final: what the policy made of the database.
         reference: what the reference actions make of it.
@@ -94,6 +96,9 @@ def _holds(text: str, output: str) -> bool:
 
 def _says(text: str, output: str) -> bool:
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text.lower())
+    numbers = {Decimal(number) for number in re.findall(_NUMBER, text)}
+    if len(numbers) > MAX_NUMBERS:
+        return False
     if re.fullmatch(_NUMBER, output):
-        return Decimal(output) in {Decimal(number) for number in re.findall(_NUMBER, text)}
+        return Decimal(output) in numbers
     return re.search(rf"(?<!\w){re.escape(output.lower())}(?!\w)", text) is not None
