@@ -39,6 +39,9 @@ class HarmonyForm(Form):
             else:
                 parts.say(body)
 
+    def whole(self, text: str) -> str:
+        return text if "<|message|>" in text else f"<|channel|>final<|message|>{text}"
+
     def _calls_in(self, name: str, body: str) -> Iterator[Call]:
         arguments = json_value(body)
         if not isinstance(arguments, dict):

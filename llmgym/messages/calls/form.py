@@ -74,6 +74,10 @@ class Form(ABC):
     def write(self, calls: Sequence[ToolCall]) -> str:
         """The text of a turn that makes these calls."""
 
+    def whole(self, text: str) -> str:
+        """The whole turn, where `text` is what it says, or is whole itself."""
+        return text
+
     def schema_of(self, name: str, argument: str) -> Mapping[str, Any]:
         """JSON schema of an argument; an empty one where nothing is known."""
         properties = self.functions.get(name, {}).get("parameters", {}).get("properties", {})

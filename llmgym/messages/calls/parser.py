@@ -20,7 +20,7 @@ from .json_forms import (
 from .python_forms import LfmForm, LlamaPythonForm, ToolCodeForm
 from .tag_form import TagForm
 from .tagged_forms import GlmForm, QwenXmlForm
-from .thinking import split_thinking
+from .thinking import behind_thinking, split_thinking
 
 FORMS: Mapping[str, type[Form]] = {
     "tag": TagForm,
@@ -126,8 +126,13 @@ class TurnParser:
     def encode(self, text: str) -> list[int]:
         """The ids of a turn's text, without its end token.
 
-        The form's markers become control tokens where the tokenizer has such; all other text is plain.
+        The form's markers become control tokens where the tokenizer has such; all other text is plain. What a turn must
+        begin with in front of its words is put there where it is missing: the end of reasoning that the prompt has
+        opened, and the head of a message.
         """
+        text = self._form.whole(text)
+        if self._thinks_at_once:
+            text = behind_thinking(text)
         pieces = self._marker.split(text) if self._controls is not None and self._form.markers else [text]
         if self._controls is None or len(pieces) == 1:
             return self._tokenizer.encode(text)

@@ -98,14 +98,12 @@ def turn_style(tokenizer: Tokenizer, template_kwargs: Mapping[str, Any] | None =
 
 
 def _header(apply: Apply) -> str:
-    """What the template opens a turn with; empty where that cannot be seen."""
-    asked = [{"role": "user", "content": _ASKED}]
+    """What the template writes between the question and the turn; empty where that cannot be seen."""
     try:
-        closed = apply(asked, add_generation_prompt=False)
-        opened = apply(asked, add_generation_prompt=True)
+        prompt = apply([{"role": "user", "content": _ASKED}], tools=_TOOLS, add_generation_prompt=True)
     except TokenizerError:
         return ""
-    return opened.removeprefix(closed) if opened.startswith(closed) else opened.rpartition(_ASKED)[2]
+    return prompt.rpartition(_ASKED)[2]
 
 
 def _thinks(apply: Apply) -> bool:
@@ -122,13 +120,12 @@ def _thinks(apply: Apply) -> bool:
 def _called_turns(apply: Apply, header: str) -> Iterator[str]:
     """Turns with a call as the template writes them, given in each of the ways that templates take."""
     name, arguments = _CALL
-    opening = header.partition(OPENING)[0].strip()
+    opening = header.partition(OPENING)[0]
     ending = _written(apply, {"role": "assistant", "content": _SAID}).rpartition(_SAID)[2]
     for given, content in product((arguments, json.dumps(arguments)), ("", None)):
         call = {"type": "function", "id": "abcdefghi", "function": {"name": name, "arguments": given}}
         turn = _written(apply, {"role": "assistant", "content": content, "tool_calls": [call]})
-        _, found, behind = turn.partition(opening) if opening else ("", "", "")
-        yield split_thinking((behind if found else turn).removesuffix(ending), is_open=False)[1]
+        yield split_thinking(turn.removeprefix(opening).removesuffix(ending), is_open=False)[1]
 
 
 def _reads(form: Form, turn: str) -> bool:

@@ -3,6 +3,11 @@
 OPENING, CLOSING = "<think>", "</think>"
 
 
+def behind_thinking(text: str) -> str:
+    """`text` behind the end of a block that the prompt has opened, unless it holds that end."""
+    return text if CLOSING in text else f"\n{CLOSING}\n\n{text}"
+
+
 def split_thinking(text: str, *, is_open: bool) -> tuple[str | None, str]:
     """Reasoning, or None where there is no block of it, and what follows.
 
