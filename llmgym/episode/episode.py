@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EnvironmentFailure, InvalidAction, LLMGymError, PromptTooLong, ResetNeeded, VerifierError
-from ..messages import AssistantMessage, Chat, Message, end_ids_of
+from ..messages import AssistantMessage, Chat, Message
 from ..messages.stop_strings import first_stop
 from ..sampling import KeptTokens
 from ..scoring import Score
@@ -52,7 +52,7 @@ class Episode:
     ) -> None:
         self.env, self.chat, self.settings = env, chat, settings
         self._clock = clock
-        self.end_ids = end_ids_of(chat.tokenizer)
+        self.end_ids = chat.end_ids
         self._read_tools()
         self.stop_reason: StopReason | None = StopReason.ABORTED
         self._turns: list[TurnInProgress] = []

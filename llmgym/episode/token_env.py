@@ -50,7 +50,8 @@ class TokenEnv(gym.Env[Any, Any]):
         malformed_call: what follows an unreadable call, "answer" or "end".
         malformed_penalty: taken from the reward of each turn with an unreadable call; `reward_range` allows for it.
         stop_strings: texts that close a turn beside the end token.
-        chat_template_kwargs: passed to the tokenizer's chat template.
+        chat: how messages are written: "template", or "renderers:NAME" for a renderer of the package `renderers`.
+        chat_template_kwargs: passed to the tokenizer's chat template, or to the renderer.
         render_mode: "ansi" renders the conversation as text.
 
     Raises:
@@ -74,6 +75,7 @@ class TokenEnv(gym.Env[Any, Any]):
         malformed_call: str = "answer",
         malformed_penalty: float = 0.0,
         stop_strings: Iterable[str] = (),
+        chat: str = "template",
         chat_template_kwargs: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
     ) -> None:
@@ -100,8 +102,8 @@ class TokenEnv(gym.Env[Any, Any]):
             style=style,
         )
         is_verbatim = tool_format not in ("auto", style.form)
-        chat = chat_for(self.tokenizer, chat_template_kwargs, is_verbatim=is_verbatim)
-        self.episode = Episode(env, chat, settings)
+        writer = chat_for(self.tokenizer, chat_template_kwargs, form=chat, is_verbatim=is_verbatim)
+        self.episode = Episode(env, writer, settings)
         self._sources: dict[str, TaskSource] = {}
         self._seed = 0
 

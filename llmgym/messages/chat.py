@@ -13,6 +13,11 @@ class Chat(ABC):
 
     tokenizer: Tokenizer
 
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """The tokens that end a turn."""
+        return end_ids_of(self.tokenizer)
+
     @abstractmethod
     def render(
         self, messages: Sequence[Message], *, tools: Sequence[Mapping[str, Any]] = (), prefill: str = ""
@@ -54,7 +59,6 @@ class RoleChat(Chat):
 
     def __init__(self, tokenizer: RoleTokenizer) -> None:
         self.tokenizer: RoleTokenizer = tokenizer
-        self._end_ids = end_ids_of(tokenizer)
 
     def render(
         self,
@@ -74,7 +78,7 @@ class RoleChat(Chat):
         history: Sequence[Message],  # noqa: ARG002  nothing here depends on it
         tools: Sequence[Mapping[str, Any]] = (),
     ) -> list[int] | None:
-        end = [] if ids[-1] in self._end_ids else [self.tokenizer.eos_id]
+        end = [] if ids[-1] in self.end_ids else [self.tokenizer.eos_id]
         return end + self.render(new_messages, tools=tools)
 
     def _message(self, message: Message) -> list[int]:
