@@ -313,13 +313,17 @@ class ModelUser:
         return self.opening
 
     def reply(self, messages: Sequence[Message]) -> str | Awaitable[str]:
-        swapped = {"user": "assistant", "assistant": "user"}
-        seen = [Message(swapped[each.role], each.content[: self.max_chars]) for each in messages]  # type: ignore[arg-type]
+        seen = [self._seen(each) for each in messages]
         answer = self.ask((Message("system", self._system), Message("user", self.greeting), *seen))
         return self._later(answer) if isawaitable(answer) else self._checked(answer)
 
     async def _later(self, answer: Awaitable[str]) -> str:
         return self._checked(await answer)
+
+    def _seen(self, message: Message) -> Message:
+        # Half characters cannot be sent to a server, and a policy must not be able to make its user fail.
+        text = message.content[: self.max_chars].encode("utf-8", "replace").decode()
+        return Message("assistant" if message.role == "user" else "user", text)
 
     def _checked(self, answer: Any) -> str:
         if not isinstance(answer, str) or not answer.strip():

@@ -2,9 +2,12 @@
 
 import asyncio
 import copy
+import http.server
 import json
 import pickle
 import re
+import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -33,9 +36,29 @@ def test_the_reference_turns_earn_everything_with_every_customer(intent, style):
         assert scenario.calls or scenario.facts
 
 
+@pytest.mark.parametrize(
+    "manner",
+    [
+        "{} Is there anything else I can help you with today?",
+        "Thank you for reaching out! I'm sorry to hear that, and I'd be happy to help you with this. {}",
+        "Thank you, I've found your account and have located your details. {}",
+        "**Dear customer**\n\n- {}\n\nI apologize for the trouble. Please let me know if you have other questions.",
+    ],
+)
+def test_polite_phrases_around_the_reference_turns_change_nothing(manner):
+    for place, intent in enumerate(INTENTS):
+        env, task, _ = store(intent, STYLES[place % 3])
+        turns = [manner.replace("{}", said) if isinstance(said, str) else said for said in env.solve(task)]
+
+        score = play(env, task, turns)
+
+        assert score is not None, intent
+        assert score.reward == 1.0, (intent, score.reason)
+
+
 def test_no_task_is_done_before_it_began():
     for intent in INTENTS:
-        for index in range(5):
+        for index in range(3):
             _, _, scenario = store(intent, index=index)
             assert not same_state(reference_state(scenario), scenario.database) or scenario.facts, intent
 
@@ -189,7 +212,7 @@ def test_an_action_and_one_more_earn_nothing():
 
 
 def test_the_turn_budget_truncates_and_earns_nothing():
-    env = llmgym.TokenEnv(StoreEnv(intents="cancel"), view="text", limits={"turns": 2}, tool_format="hermes")
+    env = llmgym.TokenEnv(StoreEnv(intents="cancel"), view="text", limits={"turns": 2})
     env.reset(seed=0)
     env.step("What is your e-mail address?")
 
@@ -306,6 +329,46 @@ def test_a_customer_played_by_a_model_can_be_served():
     assert play(env, task, env.solve(task)).reward == 1.0
 
 
+@contextmanager
+def endpoint(status, content):
+    """The address of a server that always gives this answer."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps({"choices": [{"message": {"content": content}}]}).encode())
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+
+
+def test_an_endpoint_plays_the_customer_by_its_address():
+    with endpoint(200, "Bye. ###STOP###") as url:
+        env = llmgym.TokenEnv(StoreEnv(intents="cancel", user=url, user_model="m"), view="text")
+        env.reset(seed=0)
+        observation, reward, terminated, _, info = env.step("Hello.")
+
+    assert (observation, reward, terminated) == ("Bye.", 0.0, True)
+    assert info["score"].is_valid
+
+
+def test_an_endpoint_that_fails_earns_nothing_and_is_no_wrong_answer():
+    with endpoint(400, "") as url:
+        env = llmgym.TokenEnv(StoreEnv(intents="cancel", user=url, user_model="m"), view="text")
+        env.reset(seed=0)
+        with pytest.raises(SamplerError, match="400"):
+            env.step("Hello.")
+
+    assert not env.trajectory().is_valid
+
+
 @pytest.mark.parametrize(
     ("error", "raised"), [(SamplerError("down"), SamplerError), (OSError("x"), EnvironmentFailure)]
 )
@@ -313,7 +376,7 @@ def test_a_customer_who_cannot_answer_is_our_failure_and_no_reward(error, raised
     async def ask(messages):
         raise error
 
-    env = llmgym.TokenEnv(StoreEnv(intents="cancel", user=ask), view="text", tool_format="hermes")
+    env = llmgym.TokenEnv(StoreEnv(intents="cancel", user=ask), view="text")
     env.reset(seed=0)
 
     with pytest.raises(raised):

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from llmgym.envs.users import (
     DONE,
     END,
@@ -69,6 +71,15 @@ def test_a_changed_mind_comes_at_the_first_question_for_a_yes_whatever_it_propos
     script = Script(opening="Hello.", wishes=(wish,))
 
     assert answers(script, "Return S1, is that right?", PROPOSAL) == [RETURN.request, SCRIPT.yes]
+
+
+@given(st.lists(st.text(), max_size=8))
+def test_whatever_the_policy_says_is_answered(said):
+    assert all(answers(SCRIPT, *said)[:4])
+
+
+def test_a_long_message_is_read_in_linear_time():
+    assert answers(SCRIPT, "Which order? " + "or else " * 50_000) == ["It is S1."]
 
 
 def test_the_user_leaves_when_it_is_done_after_a_yes_and_not_before():
@@ -197,13 +208,13 @@ def test_a_model_sees_the_conversation_from_the_other_side():
     )
 
     opening = user.first(TASK, RNG)
-    user.reply((Message("user", opening), Message("assistant", "x" * 9000)))
+    user.reply((Message("user", opening), Message("assistant", "\ud800" + "x" * 9000)))
 
     assert [message.role for message in seen] == ["system", "user", "assistant", "user"]
     assert "Return a pan. Be brief." in seen[0].content
     assert END in seen[0].content
     assert seen[2].content == opening
-    assert len(seen[3].content) == user.max_chars
+    assert seen[3].content == "?" + "x" * (user.max_chars - 1)
 
 
 @pytest.mark.parametrize("answer", ["", "  \n", None])

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 
 import numpy as np
 from llmgym.envs.store import StoreEnv
@@ -13,9 +14,13 @@ STYLES = ("patient", "terse", "changing")
 
 def store(intent, style="patient", index=0, **settings):
     """An environment, a task of the intent, and its scenario."""
-    env = StoreEnv(intents=intent, style=style, **settings)
-    task = env.tasks("train")[index]
-    return env, task, task.metadata["scenario"]
+    task = _task(intent, index)
+    return StoreEnv(intents=intent, style=style, **settings), task, task.metadata["scenario"]
+
+
+@cache
+def _task(intent, index):
+    return StoreEnv(intents=intent).tasks("train")[index]
 
 
 def turn(said):
