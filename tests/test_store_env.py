@@ -249,8 +249,8 @@ def test_thousands_may_be_grouped():
 
 
 def test_a_message_of_many_numbers_says_none_of_them():
-    assert says(" ".join(map(str, range(1, 21))), "10.00")
-    assert not says(" ".join(map(str, range(1, 22))), "10.00")
+    assert says("10 1 2 3 4 5 6 2031-02-03", "10.00")
+    assert not says("10 1 2 3 4 5 6 7 2031-02-03", "10.00")
 
 
 JSON = st.recursive(

@@ -12,8 +12,8 @@ LOST_DAYS = 10
 """A package that has been under way for more days than this is lost."""
 CREDIT_CENTS = {"lost_package": 1500, "late_delivery": 500}
 """Store credit for a complaint of this category."""
-MAX_NUMBERS = 20
-"""In one message to the customer; in one with more, nothing counts as said."""
+MAX_NUMBERS = 8
+"""In one message to the customer; in one with more, nothing counts as said: it would hold every possible answer."""
 
 CancelReason = Literal["no_longer_needed", "ordered_by_mistake"]
 Complaint = Literal["lost_package", "late_delivery"]
