@@ -10,6 +10,7 @@ from llmgym.episode import EnvResponse, GeneratedTasks, InitialMessages, Limits,
 from llmgym.errors import ConfigError
 from llmgym.messages import AssistantMessage, Message, ToolCall
 from llmgym.scoring import Score
+from llmgym.tools import Tool
 
 from .checker import Mistake, find_mistake
 from .decoding import Call, UnreadableCalls, read_calls
@@ -105,12 +106,11 @@ class FunctionCallingEnv(MessageEnv):
 
     def reset(self, task: Task, rng: np.random.Generator) -> InitialMessages:  # noqa: ARG002  nothing is random
         self._task = task
-        functions, language = task.metadata["functions"], task.metadata["language"]
         system = self._system_prompt
         if self._mode == "native":
-            self.tools = tuple(AnswerFunction(function, language) for function in functions)
+            self.tools = self.tools_of(task)
         else:
-            system = system.replace(_FUNCTIONS, functions_text(functions, language))
+            system = system.replace(_FUNCTIONS, functions_text(task.metadata["functions"], task.metadata["language"]))
         messages = [Message(role, text) for role, text in task.metadata["messages"]]
         if messages[0].role == "system":
             system = f"{system}\n\n{messages.pop(0).content}" if system else messages.pop(0).content
@@ -121,11 +121,16 @@ class FunctionCallingEnv(MessageEnv):
         assert self._task is not None, "step before reset"
         return EnvResponse(score=self._score(message, self._task), terminated=True)
 
-    def solve(self, task: Task) -> Sequence[str | ToolCall] | None:
-        """The reference calls, or a refusal.
+    def tools_of(self, task: Task) -> Sequence[Tool]:
+        """In native mode the functions of the task, else none."""
+        functions, language = task.metadata["functions"], task.metadata["language"]
+        return tuple(AnswerFunction(function, language) for function in functions) if self._mode == "native" else ()
 
-        None where any call is right, where the leaderboard's own rules refuse the allowed values (6 of its tasks), and
-        in native mode for several calls at once, for which there is no turn to give.
+    def solve(self, task: Task) -> Sequence[str | Sequence[ToolCall]] | None:
+        """The reference calls in one turn, or a refusal.
+
+        None where any call is right, and where the leaderboard's own rules refuse the allowed values, as on a few of
+        its tasks.
         """
         if not task.metadata["expected"]:
             return [REFUSAL] if "irrelevance" in task.metadata["category"] else None
@@ -133,7 +138,7 @@ class FunctionCallingEnv(MessageEnv):
             text = calls_text(task.metadata["calls"])
             return [text] if self._mistake(read_calls(text, task.metadata["language"]), task) is None else None
         calls = tool_calls(task.metadata["calls"])
-        return calls if len(calls) == 1 and self._mistake(_answered(calls), task) is None else None
+        return [calls] if self._mistake(_answered(calls), task) is None else None
 
     def _generate(self, rng: np.random.Generator) -> Task:
         return generated_task(rng, irrelevance=self._irrelevance)

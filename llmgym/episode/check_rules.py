@@ -224,7 +224,8 @@ def _listing(task: Task, subject: Subject, between: str) -> Probe | None:
     solve = subject.message_env.solve
     answers = {each.key: turns[0] for each in subject.tasks if (turns := solve(each)) is not None and len(turns) == 1}
     own = answers.get(task.key)
-    others = [answer for answer in dict.fromkeys(answers.values()) if isinstance(answer, str) and answer != own][:4]
+    texts = dict.fromkeys(answer for answer in answers.values() if isinstance(answer, str))
+    others = [text for text in texts if text != own][:4]
     if not isinstance(own, str) or len(others) < 2:
         return None
     middle = len(others) // 2

@@ -89,10 +89,15 @@ class MessageEnv(ABC):
         What the policy does wrong is answered or scored; an error raised here means that our machinery failed.
         """
 
-    def solve(self, task: Task) -> Sequence[str | ToolCall] | None:  # noqa: ARG002  for subclasses
+    def tools_of(self, task: Task) -> Sequence[Tool]:  # noqa: ARG002  for subclasses
+        """What the policy may call on `task`. An environment whose tools differ by task overrides it."""
+        return self.tools
+
+    def solve(self, task: Task) -> Sequence[str | ToolCall | Sequence[ToolCall]] | None:  # noqa: ARG002
         """Reference turns that earn the full reward, without end tokens; None where none is known.
 
-        A turn that calls a tool is the call itself; `TokenEnv.solve` writes it in the form that the episode reads.
+        A turn that calls tools is the call itself, or the calls; `TokenEnv.solve` writes them in the form that the
+        episode reads.
         """
         return None
 

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import ConfigError
 from ..messages import AssistantMessage, ToolCall
 from ..scoring import Part, Rubric, Score
+from ..tools import Tool
 from .message_env import EnvResponse, InitialMessages, MessageEnv
 from .tasks import Task, TaskSource
 
@@ -61,7 +62,10 @@ class RubricEnv(MessageEnv):
         response = self._env.step(message)
         return self._later(message, response) if isawaitable(response) else self._scored(message, response)
 
-    def solve(self, task: Task) -> Sequence[str | ToolCall] | None:
+    def tools_of(self, task: Task) -> Sequence[Tool]:
+        return self._env.tools_of(task)
+
+    def solve(self, task: Task) -> Sequence[str | ToolCall | Sequence[ToolCall]] | None:
         return self._env.solve(task)
 
     def fork(self) -> RubricEnv:

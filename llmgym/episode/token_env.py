@@ -15,7 +15,7 @@ from gymnasium import spaces
 from gymnasium.utils import seeding
 
 from ..errors import ConfigError, InvalidAction
-from ..messages import Message, chat_for, load_tokenizer, turn_style, whole_text
+from ..messages import Message, ToolCall, chat_for, load_tokenizer, turn_style, whole_text
 from ..messages.spaces import Tokens, UnicodeText
 from ..registry import closest, load_object
 from ..settings import require_types
@@ -252,7 +252,13 @@ class TokenEnv(gym.Env[Any, Any]):
         turns = self.message_env.solve(task)
         if turns is None:
             return None
-        return [turn if isinstance(turn, str) else self.episode.parser.write(turn) for turn in turns]
+        schemas = [tool.schema for tool in self.message_env.tools_of(task)]
+        parser = self.episode.settings.parser(schemas, self.tokenizer)
+        written = []
+        for turn in turns:
+            calls = [turn] if isinstance(turn, ToolCall) else turn
+            written.append(calls if isinstance(calls, str) else parser.write(*calls))
+        return written
 
     def encode_turn(self, text: str) -> list[int]:
         """The ids of a turn that says `text`: up to its first stop string, or else with the end token."""
