@@ -40,7 +40,7 @@ def choose(rng: np.random.Generator, choices: Sequence[T]) -> T:
 
 
 def make_database(rng: np.random.Generator, today: dt.date) -> Database:
-    """A store with six customers, each with an order of every status."""
+    """A store with six customers, each with orders of every status."""
     ids = _Ids(rng)
     database: Database = {
         "customers": {},
@@ -92,7 +92,7 @@ def _product(
 
 
 def _customer(rng: np.random.Generator, ids: _Ids, first: str, last: str) -> dict[str, Any]:
-    # Two cards of different kinds, so that a customer can name either in a word.
+    # Payment methods of different kinds, so that a customer can name either in a word.
     return {
         "first_name": first,
         "last_name": last,

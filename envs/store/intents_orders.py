@@ -5,16 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..users import DONE, Fact
-from .database import choose, random_address, set_days, total_of
+from .database import choose, money, random_address, set_days, total_of
 from .desk import STORE_CREDIT
 from .rules import CREDIT_CENTS, LOST_DAYS
-from .scenario import Desire, Draft, asks_amount, listing, money, noun, options_text, token
-
-
-def order_fact(order_id: str) -> Fact:
-    """The number of an order, for whoever asks."""
-    return Fact(asked_by=r"\border\b", answer=f"It is order {order_id}.")
-
+from .scenario import Desire, Draft, asks_amount, listing, noun, options_text, token
 
 FINE = Fact(
     asked_by=r"\b(why|reason|wrong|problem|matter)\b", answer="Nothing is wrong with it, I just do not like it."
@@ -23,23 +17,23 @@ FINE = Fact(
 ASKS_WHAT_IS_WRONG = "What is wrong with what you want to return?"
 
 
-def cancel(draft: Draft, *, reason: str = "") -> None:
+def cancel(draft: Draft) -> None:
     """A pending order that may be cancelled."""
     order_id = draft.orders("pending")[0]
-    reason = reason or choose(draft.rng, ["no_longer_needed", "ordered_by_mistake"])
+    reason = choose(draft.rng, ["no_longer_needed", "ordered_by_mistake"])
     because = "I do not need it any more." if reason == "no_longer_needed" else "I ordered it by mistake."
     refund, kind = money(total_of(draft.order(order_id)["items"])), draft.kind(draft.methods(order_id)[0])
-    asked = asks_amount(f"I want to cancel my order {order_id}. {because}", "How much money do I get back?")
+    asked = asks_amount(f"I want to cancel my {draft.name(order_id)}. {because}", "How much money do I get back?")
     draft.desires.append(
         Desire(
             **asked,
             brief="cancel an order. and how much do i get back?",
-            facts=(order_fact(order_id), Fact(asked_by=r"\b(why|reason)\b", answer=because)),
+            facts=(draft.order_fact(order_id), Fact(asked_by=r"\b(why|reason)\b", answer=because)),
             proposal=(token(order_id), r"cancel"),
         )
     )
     draft.facts.append(refund)
-    draft.look("get_order", order_id=order_id)
+    draft.look_up(order_id)
     draft.propose(f"I am going to cancel order {order_id}; {refund} goes back to your {kind}.")
     draft.act("cancel_order", order_id=order_id, reason=reason)
     draft.say(f"Order {order_id} has been cancelled, and you get {refund} back to your {kind}.")
@@ -53,12 +47,12 @@ def return_part(draft: Draft) -> None:
     own = draft.methods(order_id)[0]
     method, other = (own, STORE_CREDIT) if draft.rng.random() < 0.5 else (STORE_CREDIT, own)
     what, kind, refund = listing([item["name"] for item in chosen]), draft.kind(method), money(total_of(chosen))
-    wish = f"I want to return {what} of my order {order_id}. The money should go to my {kind}."
-    at_first = f"I want to return {what} of my order {order_id}. The money should go to my {draft.kind(other)}."
+    wish = f"I want to return {what} of my {draft.name(order_id)}. The money should go to my {kind}."
+    at_first = f"I want to return {what} of my {draft.name(order_id)}. The money should go to my {draft.kind(other)}."
     _add_return(draft, order_id, wish, [item["name"] for item in chosen], method, first_mind=at_first)
     draft.facts.append(refund)
     draft.say(ASKS_WHAT_IS_WRONG)
-    draft.look("get_order", order_id=order_id)
+    draft.look_up(order_id)
     draft.propose(f"I am going to take back {what} of order {order_id}, with {refund} to your {kind}.")
     item_ids = [item["item_id"] for item in chosen]
     draft.act("return_items", order_id=order_id, item_ids=item_ids, payment_method_id=method)
@@ -71,7 +65,9 @@ def return_to_other_method(draft: Draft) -> None:
     item = draft.returnable(order_id)[0]
     own, other = draft.methods(order_id)
     kind, refund = draft.kind(own), money(item["cents"])
-    request = f"I want to return the {item['name']} of my order {order_id}. Send the money to my {draft.kind(other)}."
+    request = (
+        f"I want to return the {item['name']} of my {draft.name(order_id)}. Send the money to my {draft.kind(other)}."
+    )
     fallback = f"If that cannot be, send it to my {kind}. I do not want store credit."
     asked = asks_amount(request, "How much do I get back?")
     draft.desires.append(
@@ -79,7 +75,7 @@ def return_to_other_method(draft: Draft) -> None:
             request=asked["request"],
             brief="return something. and how much do i get back?",
             facts=(
-                order_fact(order_id),
+                draft.order_fact(order_id),
                 Fact(asked_by=r"\b(item|product|return)", answer=f"It is the {item['name']}."),
                 Fact(asked_by=r"\b(refund|money|payment|method|credit)", answer=f"{request} {fallback}"),
                 FINE,
@@ -90,7 +86,7 @@ def return_to_other_method(draft: Draft) -> None:
     )
     draft.facts.append(refund)
     draft.say(ASKS_WHAT_IS_WRONG)
-    draft.look("get_order", order_id=order_id)
+    draft.look_up(order_id)
     draft.propose(
         f"For the {item['name']} of order {order_id}, money can only go to your {kind}, with which you paid, or become "
         f"store credit. I would take it back with {refund} to your {kind}."
@@ -116,14 +112,17 @@ def change_address(draft: Draft) -> None:
     new, old = (f"{each['street']}, {each['zip']} {each['city']}" for each in (address, earlier))
     draft.desires.append(
         Desire(
-            request=f"Please send my order {order_id} to another address: {new}.",
+            request=f"Please send my {draft.name(order_id)} to another address: {new}.",
             brief="send my order somewhere else",
-            facts=(order_fact(order_id), Fact(asked_by=r"\b(address|where|street|city|zip)\b", answer=f"To {new}.")),
+            facts=(
+                draft.order_fact(order_id),
+                Fact(asked_by=r"\b(address|where|street|city|zip)\b", answer=f"To {new}."),
+            ),
             proposal=(token(order_id), token(address["street"]), token(address["zip"]), token(address["city"])),
-            first_mind=f"Please send my order {order_id} to another address: {old}.",
+            first_mind=f"Please send my {draft.name(order_id)} to another address: {old}.",
         )
     )
-    draft.look("get_order", order_id=order_id)
+    draft.look_up(order_id)
     draft.propose(f"I am going to send order {order_id} to {new}.")
     draft.act("change_address", order_id=order_id, **address)
     draft.say(f"The address of order {order_id} has been changed to {new}.")
@@ -134,17 +133,19 @@ def change_payment(draft: Draft) -> None:
     order_id = draft.orders("pending")[0]
     own, other = draft.methods(order_id)
     kind, total = draft.kind(other), money(total_of(draft.order(order_id)["items"]))
-    asked = asks_amount(f"I want to pay my order {order_id} by {kind} instead.", "Which amount will be taken from it?")
+    asked = asks_amount(
+        f"I want to pay my {draft.name(order_id)} by {kind} instead.", "Which amount will be taken from it?"
+    )
     draft.desires.append(
         Desire(
             **asked,
             brief="pay an order otherwise. and how much is it?",
-            facts=(order_fact(order_id), Fact(asked_by=r"\b(pay|payment|method|how)\b", answer=f"By {kind}.")),
+            facts=(draft.order_fact(order_id), Fact(asked_by=r"\b(pay|payment|method|how)\b", answer=f"By {kind}.")),
             proposal=(token(order_id), draft.kind_pattern(other)),
         )
     )
     draft.facts.append(total)
-    draft.look("get_order", order_id=order_id)
+    draft.look_up(order_id)
     draft.propose(f"I am going to take the {total} of order {order_id} from your {kind}, not your {draft.kind(own)}.")
     draft.act("change_payment", order_id=order_id, payment_method_id=other)
     draft.say(f"The payment has been moved: {total} by {kind}.")
@@ -187,13 +188,13 @@ def lost_package(draft: Draft) -> None:
     credit = money(CREDIT_CENTS["lost_package"])
     draft.desires.append(
         Desire(
-            request=f"My order {order_id} has not arrived. What can you do about it?",
+            request=f"My {draft.name(order_id)} has not arrived. What can you do about it?",
             brief="my package is not here",
-            facts=(order_fact(order_id),),
+            facts=(draft.order_fact(order_id),),
             ends=((r"\bcredit|\bcomplaint", ""),),
         )
     )
-    draft.look("get_order", order_id=order_id)
+    draft.look_up(order_id)
     draft.act("file_complaint", order_id=order_id, category="lost_package")
     draft.act("give_credit", order_id=order_id, reason="lost_package")
     draft.facts.append(credit)
@@ -207,7 +208,7 @@ def _add_return(draft: Draft, order_id: str, wish: str, names: list[str], method
             **asked,
             brief="return something. and how much do i get back?",
             facts=(
-                order_fact(order_id),
+                draft.order_fact(order_id),
                 Fact(asked_by=r"\b(item|items|product)", answer=f"It is {listing(names)}."),
                 Fact(asked_by=r"\b(refund|money|payment|method|credit)", answer=place),
                 FINE,
@@ -230,10 +231,10 @@ def _swap(draft: Draft, status: str, verb: str, tool: str, *, starts_with_return
     wanted, at_first = (options_text(variants[name]["options"]) for name in (new_id, earlier_id))
     method = choose(draft.rng, list(draft.customer["payment_methods"]))
     kind, amount = draft.kind(method), money(abs(difference))
-    start, end = f"I want to {verb} the {item['name']} of my order {order_id}", f"The difference goes by {kind}."
+    start, end = f"I want to {verb} the {item['name']} of my {draft.name(order_id)}", f"The difference goes by {kind}."
     asked = asks_amount(f"{start}: it should be the one with {wanted}. {end}", "How much is the difference?")
     facts: tuple[Any, ...] = (
-        order_fact(order_id),
+        draft.order_fact(order_id),
         Fact(asked_by=r"\b(item|product)\b", answer=f"The {item['name']}."),
         Fact(asked_by=r"\b(option|colour|color|size|kind|which|what)", answer=f"The one with {wanted}."),
         Fact(asked_by=r"\b(pay|payment|method|difference)\b", answer=end),
@@ -250,7 +251,7 @@ def _swap(draft: Draft, status: str, verb: str, tool: str, *, starts_with_return
                 draft.kind_pattern(method),
             ),
             first_mind=(
-                f"I want to return the {item['name']} of my order {order_id}. The money should go to my {kind}."
+                f"I want to return the {item['name']} of my {draft.name(order_id)}. The money should go to my {kind}."
                 if starts_with_return
                 else f"{start}: it should be the one with {at_first}. {end}"
             ),
@@ -258,7 +259,7 @@ def _swap(draft: Draft, status: str, verb: str, tool: str, *, starts_with_return
         )
     )
     draft.facts.append(amount)
-    draft.look("get_order", order_id=order_id)
+    draft.look_up(order_id)
     draft.look("get_product", product_id=item["product_id"])
     how = f"you {'pay' if difference > 0 else 'get'} {amount} by {kind}"
     draft.propose(f"I am going to {verb} the {item['name']} of order {order_id} for the one with {wanted}; {how}.")

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..users import REFUSES, Fact
 from .database import choose, money, set_days, total_of
-from .intents_orders import ASKS_WHAT_IS_WRONG, FINE, order_fact
+from .intents_orders import ASKS_WHAT_IS_WRONG, FINE
 from .rules import CANCEL_DAYS, GOLD_DAYS, LOST_DAYS, RETURN_DAYS
 from .scenario import AMOUNT, Desire, Draft, options_text
 
@@ -20,7 +20,7 @@ def cancel_too_late(draft: Draft) -> None:
     order = draft.order(order_id)
     set_days(order, draft.today, CANCEL_DAYS + int(draft.rng.integers(1, 6)))
     _wants_to_cancel(draft, order_id)
-    draft.look("get_order", order_id=order_id)
+    draft.look_up(order_id)
     last_day = dt.date.fromisoformat(order["ordered_on"]) + dt.timedelta(days=CANCEL_DAYS)
     draft.decline(order_id, "cancel_period_over", "it was placed too long ago to be cancelled", last_day=last_day)
 
@@ -29,7 +29,7 @@ def cancel_shipped(draft: Draft) -> None:
     """An order that is on its way."""
     order_id = draft.orders("shipped")[0]
     _wants_to_cancel(draft, order_id)
-    draft.look("get_order", order_id=order_id)
+    draft.look_up(order_id)
     draft.decline(order_id, "already_shipped", "it is on its way already")
 
 
@@ -37,7 +37,7 @@ def return_too_late(draft: Draft) -> None:
     """A return after the period of the item's category."""
     order_id, item, last_day = _late_order(draft, gold=False)
     _wants_to_return(draft, order_id, item["name"])
-    draft.look("get_order", order_id=order_id)
+    draft.look_up(order_id)
     draft.look("get_product", product_id=item["product_id"])
     draft.decline(order_id, "return_period_over", "the period for returns is over", last_day=last_day)
 
@@ -46,7 +46,7 @@ def return_too_late_for_gold(draft: Draft) -> None:
     """A return after the period, by a customer for whom a human decides."""
     order_id, item, _ = _late_order(draft, gold=True)
     _wants_to_return(draft, order_id, item["name"])
-    draft.look("get_order", order_id=order_id)
+    draft.look_up(order_id)
     draft.look("get_product", product_id=item["product_id"])
     draft.act("hand_over_to_human", reason="late_return_of_gold_customer")
 
@@ -57,7 +57,7 @@ def return_final_sale(draft: Draft) -> None:
     item = choose(draft.rng, draft.order(order_id)["items"])
     item["is_final_sale"] = True
     _wants_to_return(draft, order_id, item["name"])
-    draft.look("get_order", order_id=order_id)
+    draft.look_up(order_id)
     draft.decline(order_id, "final_sale", f"the {item['name']} is of a final sale")
 
 
@@ -71,17 +71,17 @@ def exchange_out_of_stock(draft: Draft) -> None:
     wish = f"the one with {options_text(wanted['options'])}"
     draft.desires.append(
         Desire(
-            request=f"I want to exchange the {item['name']} of my order {order_id} for {wish}, and no other.",
+            request=f"I want to exchange the {item['name']} of my {draft.name(order_id)} for {wish}, and no other.",
             brief="exchange something",
             facts=(
-                order_fact(order_id),
+                draft.order_fact(order_id),
                 Fact(asked_by=r"\b(item|product)\b", answer=f"The {item['name']}."),
                 Fact(asked_by=r"\b(option|colour|color|size|which|what|else)", answer=f"For {wish}, and no other."),
             ),
             ends=_ENDS,
         )
     )
-    draft.look("get_order", order_id=order_id)
+    draft.look_up(order_id)
     draft.look("get_product", product_id=item["product_id"])
     draft.decline(order_id, "out_of_stock", f"{wish} is not in stock")
 
@@ -97,12 +97,13 @@ def order_of_another(draft: Draft) -> None:
         ],
     )
     _wants_to_cancel(draft, order_id)
-    draft.look("get_order", order_id=order_id)
+    draft.look_up(order_id)
     draft.decline(order_id, "order_of_another_customer", "it is not an order of your account")
 
 
 def unknown_customer(draft: Draft) -> None:
     """Somebody whom nothing that they say of themselves finds."""
+    draft.knows_numbers = True
     order_id = draft.orders("pending")[0]
     stranger = f"{draft.customer['first_name']}.{draft.customer['last_name']}@example.org".lower()
     zip_code = f"{(int(draft.customer['address']['zip']) - 9_999) % 90_000 + 10_000}"
@@ -128,13 +129,13 @@ def package_in_transit(draft: Draft) -> None:
     set_days(draft.order(order_id), draft.today, int(draft.rng.integers(3, LOST_DAYS + 1)))
     draft.desires.append(
         Desire(
-            request=f"My order {order_id} has not arrived. I think it is lost, and I want a credit for it.",
+            request=f"My {draft.name(order_id)} has not arrived. I think it is lost, and I want a credit for it.",
             brief="my package is not here, i want a credit",
-            facts=(order_fact(order_id),),
+            facts=(draft.order_fact(order_id),),
             ends=((f"{REFUSES}|transit|on its way", ""),),
         )
     )
-    draft.look("get_order", order_id=order_id)
+    draft.look_up(order_id)
     draft.decline(order_id, "still_in_transit", "it is still on its way")
 
 
@@ -145,14 +146,17 @@ def got_hurt(draft: Draft) -> None:
     what = choose(draft.rng, ["It burned my hand.", "It cut my finger.", "It caught fire."])
     draft.desires.append(
         Desire(
-            request=f"I want to return the {name} of my order {order_id}. {what}",
+            request=f"I want to return the {name} of my {draft.name(order_id)}. {what}",
             brief=f"return the {name}",
-            facts=(order_fact(order_id), Fact(asked_by=r"\b(why|reason|wrong|happened|problem|help)\b", answer=what)),
+            facts=(
+                draft.order_fact(order_id),
+                Fact(asked_by=r"\b(why|reason|wrong|happened|problem|help)\b", answer=what),
+            ),
             ends=_ENDS,
         )
     )
     draft.say(ASKS_WHAT_IS_WRONG)
-    draft.look("get_order", order_id=order_id)
+    draft.look_up(order_id)
     draft.act("hand_over_to_human", reason="safety")
 
 
@@ -199,9 +203,9 @@ def span_of_prices(draft: Draft) -> None:
 def _wants_to_cancel(draft: Draft, order_id: str) -> None:
     draft.desires.append(
         Desire(
-            request=f"I want to cancel my order {order_id}. I do not need it any more.",
+            request=f"I want to cancel my {draft.name(order_id)}. I do not need it any more.",
             brief="cancel an order",
-            facts=(order_fact(order_id), Fact(asked_by=r"\b(why|reason)\b", answer="I do not need it any more.")),
+            facts=(draft.order_fact(order_id), Fact(asked_by=r"\b(why|reason)\b", answer="I do not need it any more.")),
             ends=_ENDS,
         )
     )
@@ -210,10 +214,10 @@ def _wants_to_cancel(draft: Draft, order_id: str) -> None:
 def _wants_to_return(draft: Draft, order_id: str, name: str) -> None:
     draft.desires.append(
         Desire(
-            request=f"I want to return the {name} of my order {order_id}. Store credit is fine.",
+            request=f"I want to return the {name} of my {draft.name(order_id)}. Store credit is fine.",
             brief="return something",
             facts=(
-                order_fact(order_id),
+                draft.order_fact(order_id),
                 Fact(asked_by=r"\b(item|product)", answer=f"It is the {name}."),
                 Fact(asked_by=r"\b(refund|money|payment|method|credit)", answer="Store credit is fine."),
                 FINE,

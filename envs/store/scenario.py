@@ -13,7 +13,7 @@ import numpy as np
 from llmgym.messages import ToolCall
 
 from ..users import DONE, Fact
-from .database import Database, choose, make_database, money
+from .database import Database, choose, make_database
 from .desk import STORE_CREDIT
 
 AMOUNT = r"(?<![\w.,])\d[\d,]*\.\d\d(?!\w|[.,]\d)"
@@ -84,11 +84,14 @@ class Draft:
     facts: list[str] = field(default_factory=list)
     turns: list[str | ToolCall] = field(default_factory=list)
     identity: tuple[Fact, ...] = field(init=False)
+    knows_numbers: bool = field(init=False)
+    """False: the customer tells orders by what is in them."""
 
     def __post_init__(self) -> None:
         self.today = dt.date(2031, 1, 1) + dt.timedelta(days=int(self.rng.integers(365)))
         self.database = make_database(self.rng, self.today)
         self.customer_id = choose(self.rng, list(self.database["customers"]))
+        self.knows_numbers = bool(self.rng.random() < 0.7)
         self._introduce()
 
     def _introduce(self) -> None:
@@ -134,6 +137,20 @@ class Draft:
         found: dict[str, Any] = self.database["orders"][order_id]
         return found
 
+    def name(self, order_id: str) -> str:
+        """What the customer calls an order: by its number, or by its items where that is enough."""
+        alike = [each for each in self.customer["order_ids"] if self._items(each) == self._items(order_id)]
+        if self.knows_numbers or alike != [order_id]:
+            return f"order {order_id}"
+        return f"order with {listing(sorted(self._items(order_id)))}"
+
+    def _items(self, order_id: str) -> set[str]:
+        return {item["name"] for item in self.order(order_id)["items"]}
+
+    def order_fact(self, order_id: str) -> Fact:
+        """Which order it is, for whoever asks."""
+        return Fact(asked_by=r"\border\b", answer=f"It is the {self.name(order_id)}.")
+
     def methods(self, order_id: str) -> tuple[str, str]:
         """The payment method of an order, and the other one of the customer."""
         own = self.order(order_id)["payment_method_id"]
@@ -155,6 +172,13 @@ class Draft:
     def look(self, tool: str, **arguments: Any) -> None:
         """Call a tool that only reads."""
         self.turns.append(ToolCall(tool, arguments))
+
+    def look_up(self, order_id: str) -> None:
+        """Look an order up; all before it too, where the customer does not know its number."""
+        own = self.customer["order_ids"]
+        is_described = self.name(order_id) != f"order {order_id}"
+        for each in own[: own.index(order_id) + 1] if is_described else [order_id]:
+            self.look("get_order", order_id=each)
 
     def propose(self, text: str) -> None:
         """Ask for a yes, twice: who changes their mind or hesitates gives none the first time."""
@@ -216,6 +240,3 @@ def options_text(options: Mapping[str, str]) -> str:
 def listing(names: Sequence[str]) -> str:
     """As people say it: "the a and the b"."""
     return " and ".join(f"the {name}" for name in names)
-
-
-__all__ = ["AMOUNT", "Desire", "Draft", "Scenario", "asks_amount", "listing", "money", "noun", "options_text", "token"]

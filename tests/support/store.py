@@ -60,7 +60,7 @@ class Desk:
     """An agent that knows nothing: it talks and calls, and remembers the answer."""
 
     def __init__(self, env, task, seed=0):
-        self.env, self.score = env, None
+        self.env, self.score, self.customer_id = env, None, None
         self.heard = env.reset(task, np.random.default_rng(seed)).messages[-1].content
 
     def take(self, said):
@@ -83,12 +83,22 @@ class Desk:
                 return None
             who = {"first_name": name[1], "last_name": name[2], "zip": zip_code[0]}
             found = self.take(call("find_customer_by_name_and_zip", **who))
-        return json.loads(found)["customer_id"] if "customer_id" in found else None
+        self.customer_id = json.loads(found)["customer_id"] if "customer_id" in found else None
+        return self.customer_id
 
     def orders(self):
-        """Numbers of the orders that the customer names when asked."""
+        """Numbers of the orders that the customer names or describes when asked."""
         said = self.take("What can I do for you?") + self.take("Which order is it about?")
-        return list(dict.fromkeys(re.findall(r"\bS\d{5}\b", said)))
+        named = re.findall(r"\bS\d{5}\b", said)
+        return list(dict.fromkeys(named)) if named or not self.customer_id else self._described(said)
+
+    def _described(self, said):
+        profile, found = json.loads(self.take(call("get_customer", customer_id=self.customer_id))), []
+        for order_id in profile["order_ids"]:
+            items = json.loads(self.take(call("get_order", order_id=order_id)))["items"]
+            names = " and ".join(sorted(f"the {item['name']}" for item in items))
+            found += [order_id] if f"order with {names}." in said else []
+        return found
 
     def read_everything(self, customer_id):
         """All that the reading tools show about a customer and the products."""
