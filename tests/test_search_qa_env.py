@@ -1,5 +1,6 @@
 """Search questions as episodes: the answer's score, the tools, and documents of the user's."""
 
+import importlib.util
 import json
 import re
 import string
@@ -21,9 +22,12 @@ import llmgym
 from llmgym.errors import ConfigError, DataError, DataNotFoundError, MissingExtraError
 from llmgym.messages import AssistantMessage, ToolCall
 
-pytest.importorskip("bm25s")
-
 RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _needs_bm25s(require):
+    require("search", importlib.util.find_spec("bm25s"), "bm25s is not installed")
 
 
 def step(env, turn):

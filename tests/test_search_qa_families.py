@@ -1,5 +1,6 @@
 """Every generated question, read again from its text alone, against the table of all facts of its world."""
 
+import importlib.util
 import re
 
 import numpy as np
@@ -14,7 +15,10 @@ from llmgym.envs.search_qa.world import COUNTS, generate_world
 
 from llmgym.episode import split_of
 
-pytest.importorskip("bm25s")
+
+@pytest.fixture(autouse=True)
+def _needs_bm25s(require):
+    require("search", importlib.util.find_spec("bm25s"), "bm25s is not installed")
 
 
 def triples_of(world):

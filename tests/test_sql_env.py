@@ -161,6 +161,8 @@ def test_rows_in_another_order_are_wrong_only_where_an_order_is_asked_for():
         + " LIMIT 100000) SELECT x FROM c) d",
         "SELECT " + ", ".join("replace(hex(zeroblob(9999)), '0', '1234')" for _ in range(500)),
         "SELECT zeroblob(2000000000)",
+        "WITH a0 AS (SELECT 1 x)" + "".join(f", a{n} AS (SELECT p.x FROM a{n - 1} p, a{n - 1} q)" for n in range(1, 40))
+        + " SELECT * FROM a39",
         "ATTACH '/etc/passwd' AS x",
         "PRAGMA writable_schema = 1",
         "PRAGMA database_list",

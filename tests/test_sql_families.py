@@ -294,6 +294,7 @@ def assert_agrees(family, seed):
     for variant in range(SPARE + 1):
         database = generate(meta["schema"], meta["seed"], variant)
         expected, found = globals()[family](database, **meta["given"]), rows_of(database, meta["query"])
+        assert len(set(found)) == len(found)
         assert same_rows(expected, found, is_ordered=meta["is_ordered"]), (task.prompt, expected, found)
     assert split_of(task.prompt) == split
 

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import pickle
+import re
 import sqlite3
 from contextlib import closing
 
@@ -202,3 +203,50 @@ def test_rows_can_be_had_as_they_are():
     assert tool.fetch("SELECT name, people FROM city", max_rows=1) == (["name", "people"], [("Rome", 3)])
     with pytest.raises(ToolError, match="2 columns, more than 1"):
         tool.fetch("SELECT name, people FROM city", max_rows=1, max_columns=1)
+
+
+def doubling(count, name="a{}", form="{} AS ({})"):
+    """Expressions of which each names the one before twice."""
+    one = form.format(name.format(0), "SELECT 1 AS x")
+    more = (
+        form.format(name.format(n), f"SELECT p.x FROM {name.format(n - 1)} p, {name.format(n - 1)} q")
+        for n in range(1, count)
+    )
+    return f"WITH {', '.join((one, *more))} SELECT count(*) FROM {name.format(count - 1)}"
+
+
+@pytest.mark.parametrize(
+    "name", ["a{}", '"a {}"', "[a{}]", "`A{}`", "é{}", "\u00a0{}", "€{}", "a{} /* AS ( */", "a{}(x)"]
+)
+@pytest.mark.parametrize("form", ["{} AS ({})", "{} as NOT materialized\n({})", "{}/**/AS/**/({})"])
+def test_expressions_that_would_grow_without_end_are_refused(name, form):
+    with_columns = name.endswith("(x)")
+
+    statement = doubling(40, name.removesuffix("(x)"), form.replace("{}", "{}(x)", 1) if with_columns else form)
+
+    assert "after WITH are named more than" in ask(Sql(), statement)
+    assert "rows: 1" in ask(Sql(), doubling(6)), "a few are fine"
+
+
+def test_expressions_in_each_other_are_counted_too():
+    nested = "SELECT 1"
+    for n in range(30):
+        nested = f"WITH a{n} AS ({nested}) SELECT * FROM a{n} JOIN a{n}"
+
+    assert "after WITH" in ask(Sql(), nested)
+    assert "after WITH" in ask(Sql(), re.sub("a[0-9]+", "a", nested)), "also where all of them have one name"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT 'with a as (' || count(*) || ')' AS x FROM city",
+        f"{NUMBERS} LIMIT 5) SELECT sum(x) AS x FROM c",
+        "WITH a AS (SELECT 1 AS a), b AS (SELECT a FROM a) SELECT b.a, a.a FROM a, b",
+        "WITH a(x) AS (SELECT name FROM city) SELECT x AS a FROM a WHERE x IN (SELECT x FROM a)",
+        "SELECT sum(people) OVER w FROM city WINDOW w AS (ORDER BY name)",
+        "SELECT ')' AS a, '(' AS b -- WITH x AS (",
+    ],
+)
+def test_ordinary_expressions_are_run(statement):
+    assert "(rows: " in ask(Sql(script=SCRIPT), statement)

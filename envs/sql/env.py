@@ -123,6 +123,8 @@ class SQLEnv(ToolEnv):
             self._problem_set = ProblemSet(dataset, test_dataset, None, named, question_task, accept_all)
         self._database, self._num_hidden, self._show_schema, self._seed = database, num_hidden, show_schema, seed
         self._sql_settings: dict[str, Any] = {"max_rows": max_rows, "max_instructions": max_instructions}
+        if dataset is None:
+            self._sql_settings["max_value_chars"] = 2_000  # no generated database has a longer one
         self._wording = PromptWording(system_prompt, prompt_template)
         self._of_split: dict[str, FiniteTasks] = {}
         self._task: Task | None = None

@@ -68,7 +68,7 @@ def prompt_of(question: Question, form: str) -> str:
         return f"{question.text}\nAnswer with the number alone, exact to two decimal places."
     order = "in the order that the question asks for" if question.is_ordered else "in any order"
     columns = "one value" if question.is_value else "the columns in the order in which the question names them"
-    rows = "" if question.is_value else f", the rows {order}"
+    rows = "" if question.is_value else f", the rows {order}, none of them twice"
     return f"{question.text}\nAnswer with one SQLite query whose result is this: {columns}{rows}, no number rounded."
 
 

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataNotFoundError
+from .sql_expansion import num_subqueries
 from .tool import Tool, ToolError
 
 _INSTRUCTIONS_A_BEAT = 100
 """SQLite counts the instructions of its virtual machine in beats of so many. One of them may be slow."""
+_MAX_SUBQUERIES = 500
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 20_000,
     sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 200,
@@ -134,6 +136,8 @@ class Sql(Tool):
         Raises:
             ToolError: it cannot be run, takes too long, or has more columns than `max_columns`.
         """
+        if num_subqueries(statement) > _MAX_SUBQUERIES:
+            raise ToolError(f"the expressions after WITH are named more than {_MAX_SUBQUERIES} times in all")
         connection = self.connection
         page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {(self._settings['max_mib'] << 20) // page_bytes}")
