@@ -40,6 +40,7 @@ from .scoring import Score, Verifier
 from .tools import Calculator, FunctionTool, Submit, Tool, ToolError
 
 if TYPE_CHECKING:
+    from .cli.runs import resume as resume
     from .cli.runs import train as train
     from .episode.check_env import check_env as check_env
     from .evaluation import evaluate as evaluate
@@ -55,6 +56,7 @@ _ON_FIRST_USE = {
     "check_env": "episode.check_env",
     "collect": "rollout",
     "evaluate": "evaluation",
+    "resume": "cli.runs",
     "train": "cli.runs",
 }
 

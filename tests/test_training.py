@@ -304,7 +304,7 @@ def test_json_output_is_one_object_and_nothing_else(tmp_path: Path, capfd: pytes
 
     captured = capfd.readouterr()
     assert code == 0
-    assert set(json.loads(captured.out)) == {"folder", "before", "after"}
+    assert set(json.loads(captured.out)) == {"folder", "is_complete", "before", "after"}
     assert captured.err == ""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DataNotFoundError
 from ..registry import closest
 from ..report import held_out_table, write_report
 from ..settings import from_mapping
@@ -71,6 +71,21 @@ def train(
     return _run(from_mapping(RunConfig, values), progress)
 
 
+def resume(folder: str | Path, *, progress: RunProgress | None = None) -> RunResult:
+    """Go on with a run that was stopped or killed, and write its report; `llmgym train --resume` from Python.
+
+    Raises:
+        OutputFolderError: the run is finished.
+        CheckpointError: its newest checkpoint is damaged, or of another run or version.
+        DataNotFoundError: there is no run in `folder`.
+    """
+    path = Path(folder) / "config.toml"
+    if not path.is_file():
+        raise DataNotFoundError(f"{str(folder)!r} is no run folder: it has no config.toml. Name the folder of a run.")
+    trainer = Trainer(load_config(path), progress=progress)
+    return _with_report(trainer, trainer.resume(folder))
+
+
 def _environments(env: str | Sequence[str | Mapping[str, Any]], env_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
     if isinstance(env, str) or not isinstance(env, Sequence):  # what is neither is told to be no id
         return {"env": {"id": env, "kwargs": {} if env_kwargs is None else env_kwargs}}
@@ -81,7 +96,13 @@ def _environments(env: str | Sequence[str | Mapping[str, Any]], env_kwargs: Mapp
 
 def _run(config: RunConfig, progress: RunProgress | None) -> RunResult:
     trainer = Trainer(config, progress=progress)
-    result = trainer.run()
+    return _with_report(trainer, trainer.run())
+
+
+def _with_report(trainer: Trainer, result: RunResult) -> RunResult:
+    if not result.is_complete:
+        trainer.progress.line(f"stopped; go on with: llmgym train --resume {result.folder}")
+        return result
     write_report(result)
     trainer.progress.console.print(held_out_table(result.before, result.after))
     trainer.progress.line(

@@ -119,10 +119,14 @@ class TorchSampler:
         """Free the cache."""
         await self.pause()
         self._forget()
-        self._slots.forget()
 
     def _forget(self) -> None:
-        """What the slots hold counts no more; running rows join again with all their tokens."""
+        """Empty the slots; running rows join again with all their tokens.
+
+        The order of rows in the cache begins anew too, on which the last bits of a float depend: what is sampled with
+        new weights is the same whether the run has just begun or goes on.
+        """
+        self._slots.forget()
         for session in self._holders:
             if session is not None:
                 session.held_ids = []

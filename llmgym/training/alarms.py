@@ -216,6 +216,14 @@ class AlarmWatch:
     evaluations: list[Mapping[str, Any]] = field(default_factory=list)
     _last_steps: dict[str, int] = field(default_factory=dict)
 
+    def state_dict(self) -> dict[str, Any]:
+        """When each alarm last went on; the metrics themselves are in `metrics.jsonl`."""
+        return {"last_steps": dict(self._last_steps)}
+
+    def load_state_dict(self, state: Mapping[str, Any], train: Rows, evaluations: Rows) -> None:
+        """Go on from a `state_dict` and the lines of `metrics.jsonl` until then."""
+        self._last_steps, self.train, self.evaluations = dict(state["last_steps"]), list(train), list(evaluations)
+
     def add_step(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Take the metrics of a training step."""
         self.train.append({"step": step, **metrics})

@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from ..learning import LearnerConfig
 from ..settings import from_mapping, override_setting
 from .alarms import AlarmsConfig
+from .checkpoints import CheckpointConfig
 from .cold_start import ColdStartConfig
 from .curriculum import CurriculumConfig
 from .device import Precision
@@ -115,6 +116,7 @@ class RunConfig:
     """Supervised learning on demonstrations before the agent begins; left out where there is no such table."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     alarms: AlarmsConfig = field(default_factory=AlarmsConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     trackers: tuple[str, ...] = ("tensorboard",)
     """Who hears of the metrics beside `metrics.jsonl`: "tensorboard", "wandb", "mlflow", "trackio", or one of yours."""
     steps: int = 100

@@ -2,10 +2,12 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import CheckpointError
 from .trackers import Tracker, scalars
 
 
@@ -15,11 +17,21 @@ class MetricsLog:
     Args:
         folder: of the run.
         trackers: who else hears of them.
+        position: what the file holds behind so many bytes is cut off.
+
+    Raises:
+        CheckpointError: it does not hold so many.
     """
 
-    def __init__(self, folder: Path, trackers: Sequence[Tracker] = ()) -> None:
+    def __init__(self, folder: Path, trackers: Sequence[Tracker] = (), *, position: int = 0) -> None:
         self.path = folder / "metrics.jsonl"
         self._file = self.path.open("a", encoding="utf-8")
+        if self._file.tell() < position:
+            raise CheckpointError(
+                f"{self.path} has {self._file.tell()} bytes, but had {position} when the checkpoint was written. Put "
+                "the file back, or begin a new run."
+            )
+        self._file.truncate(position)
         self._trackers = trackers
 
     def log(self, phase: str, step: int, metrics: Mapping[str, Any]) -> None:
@@ -30,6 +42,11 @@ class MetricsLog:
         if numbers := scalars(metrics):
             for tracker in self._trackers:
                 tracker.log(phase, step, numbers)
+
+    def position(self) -> int:
+        """Bytes that were written and are on the disk."""
+        os.fsync(self._file.fileno())
+        return self._file.tell()
 
     def close(self) -> None:
         """Finish the file and close the trackers."""

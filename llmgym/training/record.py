@@ -13,8 +13,8 @@ from ..episode import Trajectory
 from ..errors import DataError, DataNotFoundError
 from ..evaluation import Evaluation
 from ..rollout import load_trajectories, save_trajectories
+from .run_folder import RECORD, replace_file
 
-_FILE = "run.json"
 _LIBRARIES = ("llmgym", "torch", "transformers", "tokenizers", "gymnasium", "numpy")
 
 
@@ -43,7 +43,7 @@ class RunRecord:
 
     def write(self, folder: Path) -> None:
         """Into `run.json`, the last file of a run."""
-        (folder / _FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        replace_file(folder / RECORD, json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> "RunRecord":
@@ -53,10 +53,10 @@ class RunRecord:
             DataNotFoundError: there is none, as the run is under way or was interrupted.
             DataError: it is not what `write` wrote.
         """
-        path = folder / _FILE
+        path = folder / RECORD
         if not path.is_file():
             raise DataNotFoundError(
-                f"{str(folder)!r} has no {_FILE}, which a run writes last: it is still under way, or was interrupted. "
+                f"{str(folder)!r} has no {RECORD}, which a run writes last: it is still under way, or was interrupted. "
                 "Its metrics.jsonl and tensorboard/ can be read already."
             )
         try:
@@ -66,8 +66,9 @@ class RunRecord:
 
 
 def save_held_out(folder: Path, name: str, evaluations: Mapping[str, Evaluation]) -> None:
-    """Write the episodes of evaluations, by decoding, under `name`: "before" or "after"."""
+    """Write the episodes of evaluations, by decoding, under `name`, "before" or "after", in place of earlier ones."""
     for decoding, evaluation in evaluations.items():
+        _held_out_path(folder, name, decoding).unlink(missing_ok=True)
         save_trajectories(_held_out_path(folder, name, decoding), evaluation.trajectories)
 
 

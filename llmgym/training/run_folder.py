@@ -1,8 +1,12 @@
 """The folder that a run writes to."""
 
+import shutil
 from pathlib import Path
 
 from ..errors import OutputFolderError
+
+RECORD = "run.json"
+"""The last file that a run writes."""
 
 
 def free_run_folder(output: str, name: str) -> Path:
@@ -31,11 +35,39 @@ def free_run_folder(output: str, name: str) -> Path:
     return folder
 
 
-def make_run_folder(folder: Path) -> None:
-    """Make it. Raises OutputFolderError where that is not possible."""
+def make_run_folder(folder: Path, config: str) -> None:
+    """Make it, with the run's config in it. Raises OutputFolderError where that is not possible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        replace_file(folder / "config.toml", config)
     except OSError as error:
         raise OutputFolderError(
             f"The output folder {str(folder)!r} cannot be made: {error.strerror}. Name another one."
         ) from error
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file that is whole at any time: the former one, or this."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
+
+
+def trajectories_path(folder: Path, step: int) -> Path:
+    """Where the trajectories of a training step are."""
+    return folder / "trajectories" / f"step-{step:06d}.jsonl.gz"
+
+
+def forget_after(folder: Path, step: int) -> None:
+    """Remove the trajectories of steps after `step`, which will be made again; -1 removes all that was measured."""
+    if step < 0:
+        for name in ("trajectories", "held_out", "tensorboard", "checkpoints"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    for path in (folder / "trajectories").glob("step-*"):
+        if path.name >= trajectories_path(folder, step + 1).name:
+            path.unlink()
+
+
+def is_finished(folder: Path) -> bool:
+    """True where a run came to its end."""
+    return (folder / RECORD).is_file()

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -10,15 +10,14 @@ from typing import Any
 
 import torch
 
-from ..episode import TokenEnv, Trajectory
+from ..episode import Trajectory
 from ..episode.register import make_token_env
 from ..episode.waiting import run_to_end
-from ..errors import ConfigError
+from ..errors import ConfigError, OutputFolderError
 from ..evaluation import Evaluation
 from ..learning import Agent, DataKind, Learner, load_with_tokenizer, save_policy, with_tokenizer
 from ..learning.feasibility import require_feasible
 from ..learning.update_metrics import describe_groups
-from ..messages import Tokenizer
 from ..progress import Phase, RunProgress
 from ..registry import AGENTS, SAMPLERS, TRACKERS
 from ..rollout import (
@@ -36,35 +35,24 @@ from ..sampling import SamplingParams
 from ..settings import checked_call
 from .alarms import AlarmWatch
 from .batch import Batch, collect_batch
+from .checkpoints import RunCheckpoints, random_states, restore_random_states
 from .clock import StepClock
 from .cold_start import make_demonstrations, run_cold_start
 from .config import RunConfig, plain, to_toml
 from .curriculum import Curriculum
 from .describe import describe_by_env, describe_episodes
 from .device import move
-from .metrics import MetricsLog
-from .record import RunRecord, save_held_out, with_advantages
-from .run_folder import free_run_folder, make_run_folder
+from .metrics import MetricsLog, read_metrics
+from .record import RunRecord, load_held_out, save_held_out, with_advantages
+from .result import RunResult, common_full_reward
+from .run_folder import forget_after, free_run_folder, is_finished, make_run_folder, trajectories_path
+from .stopping import heeding_signals
 from .tiny_model import build_character_tokenizer, build_tiny_model
 
 _GREEDY = SamplingParams(temperature=0.0)
 
 # The streams that a run's seed is split into.
 _ROLLOUTS, _EVALUATION = 1, 2
-
-
-@dataclass(frozen=True, eq=False)
-class RunResult:
-    """What a run came to."""
-
-    folder: Path
-    """Config, metrics, trajectories and `model/`, which `AutoModelForCausalLM.from_pretrained` loads."""
-    before: Mapping[str, Evaluation]
-    """Held-out tasks before the agent's first step: "sampled" and "greedy"."""
-    after: Mapping[str, Evaluation]
-    """The same tasks after its last step."""
-    tokenizer: Tokenizer
-    """That of the model."""
 
 
 class Trainer:
@@ -90,47 +78,74 @@ class Trainer:
             )
         self._rollout = self.agent.rollout
         envs = {env.label: make_token_env(env.id, **env.kwargs) for env in config.environments}
-        self._full_reward = _common_full_reward(envs)
+        self._full_reward = common_full_reward(envs)
         steps = config.steps * self._rollout.epochs * self._rollout.minibatches
         max_actions = max(env.limits.max_actions for env in envs.values())
         self.learner_config = config.learner_config(total_steps=steps, max_actions=max_actions)
         require_feasible(self.agent, self.learner_config)
 
     def run(self) -> RunResult:
-        """Do it.
+        """Do it, from the start.
 
         Raises:
             OutputFolderError: the output folder is not empty; nothing was written.
             InfrastructureError: a whole batch failed for reasons of our own.
             PromptTooLong: no prompt of a whole batch leaves room for an answer.
+            CheckpointError: a checkpoint cannot be written.
         """
+        folder = free_run_folder(self.config.output, self.config.environments[0].label.rpartition("/")[2])
+        return self._run(folder, is_new=True)
+
+    def resume(self, folder: str | Path) -> RunResult:
+        """Go on with a run that was stopped or killed, from its newest checkpoint, or anew where it wrote none yet.
+
+        On the CPU, and with `rollout.deterministic`, it comes to the same bits as if nothing had happened.
+
+        Raises:
+            OutputFolderError: the run is finished.
+            CheckpointError: its newest checkpoint is damaged, or of another run or version.
+        """
+        folder = Path(folder)
+        if is_finished(folder):
+            raise OutputFolderError(f"The run in {str(folder)!r} is finished, so there is nothing to go on with.")
+        return self._run(folder, is_new=False)
+
+    def _run(self, folder: Path, *, is_new: bool) -> RunResult:
         started_at, started = datetime.now().astimezone(), time.perf_counter()
         if self.config.threads:
             torch.set_num_threads(self.config.threads)
-        folder = free_run_folder(self.config.output, self.config.environments[0].label.rpartition("/")[2])
         trackers = [TRACKERS.lookup(name) for name in self.config.trackers]
         self._build()  # before anything is written: a setting that is wrong leaves no folder behind
-        make_run_folder(folder)
-        self._log = MetricsLog(folder, [track(folder, plain(self.config)) for track in trackers])
-        (folder / "config.toml").write_text(to_toml(self.config), encoding="utf-8")
+        text = to_toml(self.config)
+        self._checkpoints = RunCheckpoints(folder, self.config.checkpoint, run=text)
+        checkpoint = None if is_new else self._checkpoints.load()
+        if is_new:
+            make_run_folder(folder, text)
+        forget_after(folder, checkpoint["step"] if checkpoint else -1)
+        position = checkpoint["metrics_position"] if checkpoint else 0
+        self._log = MetricsLog(folder, [track(folder, plain(self.config)) for track in trackers], position=position)
         try:
-            if self.config.cold_start is not None:
-                self._cold_start()
-            before, after = run_to_end(self._train(folder))
-            self._save_model(folder / "model")
+            with heeding_signals(self._tell_of_stop) as self._stop:
+                if self.config.cold_start is not None and checkpoint is None:
+                    self._cold_start()
+                before, after, is_complete = run_to_end(self._train(folder, checkpoint))
+            if is_complete:
+                self._save_model(folder / "model")
         finally:
             self._log.close()
             self._collector.close()
-        save_held_out(folder, "before", before)
-        save_held_out(folder, "after", after)
-        RunRecord(
-            started=started_at.isoformat(timespec="seconds"),
-            seconds=time.perf_counter() - started,
-            num_parameters=self._num_parameters,
-            device=str(self._policy.device),
-            full_reward=self._full_reward,
-        ).write(folder)
-        return RunResult(folder, before, after, self._tokenizer)
+        if is_complete:
+            RunRecord(
+                started=started_at.isoformat(timespec="seconds"),
+                seconds=time.perf_counter() - started,
+                num_parameters=self._num_parameters,
+                device=str(self._policy.device),
+                full_reward=self._full_reward,
+            ).write(folder)
+        return RunResult(folder, before, after, self._tokenizer, is_complete)
+
+    def _tell_of_stop(self, signal_name: str) -> None:
+        self.progress.line(f"{signal_name}: the step under way is finished and saved; once more stops at once.")
 
     def _build(self) -> None:
         config = self.config
@@ -189,46 +204,101 @@ class Trainer:
 
             run_cold_start(self._policy, demonstrations, config, seed=seed, on_step=on_step)
 
-    async def _train(self, folder: Path) -> tuple[dict[str, Evaluation], dict[str, Evaluation]]:
-        """The algorithm: each step collects a batch with the newest weights and learns from it once."""
+    async def _train(
+        self, folder: Path, checkpoint: Mapping[str, Any] | None
+    ) -> tuple[dict[str, Evaluation], dict[str, Evaluation], bool]:
+        """The algorithm: each step collects a batch with the newest weights and learns from it once.
+
+        Returns:
+            The evaluations before the first step and after the last, and whether there was no request to stop.
+        """
         config = self.config
         learner = Learner(self._policy, self.agent, self.learner_config)
-        with self.progress.phase("evaluation", 2 * len(self._held_out)) as phase:
-            before = after = await self._evaluate(0, lambda trajectory: phase.advance())  # noqa: ARG005
-        num_samples = 0
+        if checkpoint is None:
+            self._num_samples, done = 0, 0
+            with self.progress.phase("evaluation", 2 * len(self._held_out)) as phase:
+                before = after = await self._evaluate(0, lambda trajectory: phase.advance())  # noqa: ARG005
+            save_held_out(folder, "before", before)
+            self._save(folder, learner, 0, after)
+        else:
+            done = await self._restore(folder, learner, checkpoint)
+            before, after = (load_held_out(folder, name, self._full_reward) for name in ("before", "after"))
         with self.progress.phase("training", config.steps) as phase:
-            for step in range(1, config.steps + 1):
-                clock = StepClock(self._collector)
-                batch = await collect_batch(
-                    self._collector,
-                    self._mixture,
-                    self.agent,
-                    self._rollout,
-                    num_groups=config.rollout.tasks_per_step,
-                    seed=(config.seed, _ROLLOUTS, step),
-                    on_episode=self._teller(phase, step),
-                )
-                described = self._describe(step, batch)
-                with clock.learning():
-                    metrics = learner.update(batch.groups, is_selected=True) if batch.groups else {}
-                await self._sampler.update_weights(learner.weight_source(), version=step)
-
-                num_samples += len(batch.drawn)
-                num_learned = metrics.get("num_action_tokens", 0.0)
-                num_sampled = sum(trajectory.num_actions for trajectory in batch.drawn)
-                speeds = clock.metrics(num_sampled=num_sampled, num_learned=num_learned)
-                metrics |= described | {"num_samples": num_samples} | speeds
-                self._log.log("train", step, metrics)
-                self._alarms.add_step(step, metrics)
-                phase.advance(f"reward {metrics['reward']:.3f}  entropy {metrics.get('entropy', 0.0):.3f}")
+            for step in range(1, done + 1):
+                phase.advance(f"step {step} was done before")
+            for step in range(done + 1, config.steps + 1):
+                if self._stop.is_made:
+                    return before, after, False
+                batch = await self._step(learner, step, phase)
                 if step % config.evaluation.every == 0 or step == config.steps:
                     kept = (with_advantages(trajectory, learner.last_advantages) for trajectory in batch.drawn)
-                    save_trajectories(folder / "trajectories" / f"step-{step:06d}.jsonl.gz", kept)
+                    save_trajectories(trajectories_path(folder, step), kept)
                     after = await self._evaluate(step)
                 for alarm in self._alarms.ring(step):
                     self._log.log("alarm", step, {"name": alarm.name, "text": alarm.text})
                     self.progress.line(f"step {step}: ALARM: {alarm.text}")
-        return before, after
+                if step % config.checkpoint.every == 0 or step == config.steps or self._stop.is_made:
+                    self._save(folder, learner, step, after)
+        return before, after, True
+
+    async def _step(self, learner: Learner, step: int, phase: Phase) -> Batch:
+        """Collect, learn, hand the weights on, and log."""
+        clock = StepClock(self._collector)
+        batch = await collect_batch(
+            self._collector,
+            self._mixture,
+            self.agent,
+            self._rollout,
+            num_groups=self.config.rollout.tasks_per_step,
+            seed=(self.config.seed, _ROLLOUTS, step),
+            on_episode=self._teller(phase, step),
+        )
+        described = self._describe(step, batch)
+        with clock.learning():
+            metrics = learner.update(batch.groups, is_selected=True) if batch.groups else {}
+        await self._sampler.update_weights(learner.weight_source(), version=step)
+
+        self._num_samples += len(batch.drawn)
+        num_learned = metrics.get("num_action_tokens", 0.0)
+        num_sampled = sum(trajectory.num_actions for trajectory in batch.drawn)
+        speeds = clock.metrics(num_sampled=num_sampled, num_learned=num_learned)
+        metrics |= described | {"num_samples": self._num_samples} | speeds
+        self._log.log("train", step, metrics)
+        self._alarms.add_step(step, metrics)
+        phase.advance(f"reward {metrics['reward']:.3f}  entropy {metrics.get('entropy', 0.0):.3f}")
+        return batch
+
+    def _save(self, folder: Path, learner: Learner, step: int, newest: Mapping[str, Evaluation]) -> None:
+        """Write a checkpoint: all that the rest of the run depends on."""
+        save_held_out(folder, "after", newest)
+        state = {
+            "learner": learner.state_dict(),
+            "mixture": self._mixture.state_dict(),
+            "weights": dict(self._mixture.weights),
+            "curriculum": self._curriculum.state_dict() if self._curriculum is not None else None,
+            "alarms": self._alarms.state_dict(),
+            "num_samples": self._num_samples,
+            "has_warned": self._has_warned_of_long_prompts,
+            "random": random_states(),
+            "metrics_position": self._log.position(),
+        }
+        self._checkpoints.save(step, state, success=newest["sampled"].success.value)
+
+    async def _restore(self, folder: Path, learner: Learner, checkpoint: Mapping[str, Any]) -> int:
+        """Go on from a checkpoint; returns the steps that are done."""
+        step: int = checkpoint["step"]
+        self._mixture.load_state_dict(checkpoint["mixture"])
+        self._mixture.weights = checkpoint["weights"]
+        if self._curriculum is not None:
+            self._curriculum.load_state_dict(checkpoint["curriculum"])
+        evaluations = [row for row in read_metrics(self._log.path, "evaluation") if row["decoding"] == "sampled"]
+        self._alarms.load_state_dict(checkpoint["alarms"], read_metrics(self._log.path, "train"), evaluations)
+        self._num_samples, self._has_warned_of_long_prompts = checkpoint["num_samples"], checkpoint["has_warned"]
+        learner.load_state_dict(checkpoint["learner"])
+        await self._sampler.update_weights(learner.weight_source(), version=step)
+        restore_random_states(checkpoint["random"])
+        self.progress.line(f"going on in {folder} after step {step} of {self.config.steps}")
+        return step
 
     def _teller(self, phase: Phase, step: int) -> Callable[[Trajectory], None]:
         """Tells people how the collection of a step goes."""
@@ -309,18 +379,3 @@ class Trainer:
         backend = getattr(self._tokenizer, "backend", None)
         if backend is not None:
             backend.save_pretrained(folder)
-
-
-def _common_full_reward(envs: Mapping[str, TokenEnv]) -> float:
-    """The full reward of the environments, which is one: rewards of different scales in one batch mean nothing.
-
-    Raises:
-        ConfigError: it is not one.
-    """
-    rewards = {name: env.message_env.reward_range[1] for name, env in envs.items()}
-    if len(set(rewards.values())) > 1:
-        told = ", ".join(f"{name} pays {reward:g}" for name, reward in rewards.items())
-        raise ConfigError(
-            f"The environments of a run must pay the same full reward, but {told}. Scale rewards and reward_range."
-        )
-    return next(iter(rewards.values()))
