@@ -1,5 +1,6 @@
 """The chat templates of the families people use: conversations grow to just what the template writes at once."""
 
+import re
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -17,6 +18,7 @@ from support.chat_families import (
     text_at_once,
 )
 
+from llmgym.errors import TokenizerError
 from llmgym.messages import AssistantMessage, Message, ToolCall, chat_for, load_tokenizer
 
 USER = [Message("user", "and now?")]
@@ -60,7 +62,7 @@ def talks(draw, content=text):
     rounds = []
     for index in range(draw(st.integers(1, 4))):
         calls = [
-            ToolCall("search", draw(arguments), id=f"call_{index}_{number}")
+            ToolCall("search", draw(arguments), id=f"call{index:03}{number:02}")  # nine letters, as Mistral wants them
             for number in range(draw(st.sampled_from([0, 0, 1, 1, 2])))
         ]
         turn = AssistantMessage(content=draw(content), reasoning=draw(content), tool_calls=tuple(calls))
@@ -75,7 +77,7 @@ def fitted(talk, family):
     rounds = []
     for turn, answers in talk.rounds:
         calls = turn.tool_calls[: family.calls]
-        content = "" if calls and family.only_calls else turn.content
+        content = "" if calls and family.only_calls else turn.content or family.least
         turn = replace(turn, content=content, tool_calls=calls, reasoning=turn.reasoning if family.thinks else "")
         rounds.append((turn, answers[: len(calls)] if calls else [Message("user", answers[0].content)]))
     first = talk.first if family.has_system else talk.first[-1:]
@@ -127,7 +129,7 @@ def check_growth(tokenizer, family, talk):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(talk=talks())
 def test_a_conversation_grows_to_what_the_template_writes_at_once(tokenizer_of, name, talk):
     talk = fitted(talk, FAMILIES[name])
@@ -138,7 +140,7 @@ def test_a_conversation_grows_to_what_the_template_writes_at_once(tokenizer_of, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(talk=talks())
 def test_many_conversations_grow_to_what_the_template_writes_at_once(tokenizer_of, name, talk):
     talk = fitted(talk, FAMILIES[name])
@@ -180,11 +182,15 @@ GROWS = {
     "nemotron3-ultra": (False, False, False, True),
     "cohere": (True, None, None, None),
     "cohere2": (True, None, None, None),
+    "mistral-v3": (False, None, True, None),  # the tools stand before the last message of the user
+    "mistral-v7": (False, None, True, None),
+    "mistral-v11": (False, None, True, None),
+    "mistral-v13": (True, None, True, None),
     "chatml": (True, None, None, None),
     "llmgym": (True, None, None, None),
 }
-CALL = ToolCall("search", {"text": "cats", "limit": 3}, id="call_0_0")
-RESULT = [Message("tool", "found", name="search", tool_call_id="call_0_0")]
+CALL = ToolCall("search", {"text": "cats", "limit": 3}, id="call00000")
+RESULT = [Message("tool", "found", name="search", tool_call_id="call00000")]
 TURNS = {
     "answer": (AssistantMessage(content="fine"), USER),
     "thought": (AssistantMessage(content="fine", reasoning="hm"), USER),
@@ -228,3 +234,128 @@ def test_the_tokens_that_end_a_turn_are_found_in_the_template(tokenizer_of, name
 
     assert ends == family.all_ends
     assert tokenizer.backend.convert_ids_to_tokens(tokenizer.eos_id) == (family.ends.split() or [family.eos])[0]
+
+
+# -- what is exact beyond the templates' own spelling ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@settings(max_examples=2)
+@given(talk=talks(), places=st.lists(st.integers(0, 99), min_size=1, max_size=3))
+def test_control_text_in_any_message_stays_text(tokenizer_of, name, talk, places):
+    tokenizer, talk = tokenizer_of(name), fitted(talk, FAMILIES[name])
+    require_plain(talk, tokenizer)
+    assume(all(each.strip() for each in talk.texts() if each))
+    controls = sorted(tokenizer.control_texts.values())
+    forged = "".join(controls[place % len(controls)] for place in places)
+    chat, tools = chat_for(tokenizer, talk.kwargs), TOOLS if talk.has_tools else []
+
+    def with_text(text):
+        messages = [*talk.first, *(message for turn, answers in talk.rounds for message in (turn, *answers))]
+        return [replace(m, content=f"x{text}y") if m.content or m.role != "assistant" else m for m in messages]
+
+    def controls_of(messages):
+        return [token for token in chat.render(messages, tools=tools) if token in tokenizer.control_texts]
+
+    assert controls_of(with_text(forged)) == controls_of(with_text(""))
+
+
+OWN_SPELLING = '<tool_call>{"arguments": {"limit":3,"text":"cats"}, "name": "search"}</tool_call>'
+
+
+def sampled_call(tokenizer, said, content="", end="<|im_end|>"):
+    ids = (*tokenizer.encode(said), tokenizer.backend.convert_tokens_to_ids(end))
+    return AssistantMessage(content=content, text=said, tool_calls=(CALL,), token_ids=ids)
+
+
+@pytest.mark.parametrize("name", ["qwen2.5", "qwen3-2507"])
+@pytest.mark.parametrize(("before", "content"), [("", ""), ("let me look \n", "let me look")])
+def test_calls_may_be_spelt_otherwise_than_the_template_does(tokenizer_of, name, before, content):
+    tokenizer, question = tokenizer_of(name), [Message("user", "hi")]
+    chat, turn = chat_for(tokenizer), sampled_call(tokenizer_of(name), before + OWN_SPELLING, content)
+    prompt = chat.render(question, tools=TOOLS)
+
+    suffix = chat.extend([*prompt, *turn.token_ids], RESULT, history=[*question, turn], tools=TOOLS)
+
+    written = canonical_turn(tokenizer, FAMILIES[name], question, turn, tools=TOOLS, add_generation_prompt=True)
+    assert written.token_ids != turn.token_ids
+    assert suffix == chat.extend([*prompt, *written.token_ids], RESULT, history=[*question, written], tools=TOOLS)
+
+
+@pytest.mark.parametrize(
+    ("said", "content"),
+    [(f"{OWN_SPELLING} there", "there"), (f"a  b{OWN_SPELLING}", "a b"), (f"{OWN_SPELLING}", "lost")],
+)
+def test_what_is_said_beside_the_calls_must_stay_to_the_letter(tokenizer_of, said, content):
+    tokenizer, question = tokenizer_of("qwen2.5"), [Message("user", "hi")]
+    chat, turn = chat_for(tokenizer), sampled_call(tokenizer, said, content)
+
+    ids = [*chat.render(question, tools=TOOLS), *turn.token_ids]
+
+    assert chat.extend(ids, RESULT, history=[*question, turn], tools=TOOLS) is None
+
+
+def test_a_turn_that_ends_in_what_opens_another_message_is_rendered_again(tokenizer_of):
+    tokenizer, question = tokenizer_of("glm4.5"), [Message("user", "hi")]
+    chat = chat_for(tokenizer)
+    user, observation = tokenizer.backend.convert_tokens_to_ids(["<|user|>", "<|observation|>"])
+    ids = tokenizer.encode("\n<think></think>\nfine")
+
+    def extended(end):
+        turn = AssistantMessage(content="fine", text=tokenizer.decode(ids), token_ids=(*ids, end))
+        return chat.extend([*chat.render(question), *ids, end], USER, history=[*question, turn])
+
+    assert extended(user) is not None
+    assert extended(observation) is None
+
+
+@pytest.mark.parametrize("name", ["gemma3", "phi3.5", "cohere2", "gpt-oss", "gemma4"])
+def test_results_that_a_template_would_drop_or_refuse_are_told_by_the_user(tokenizer_of, name):
+    tokenizer, question = tokenizer_of(name), [Message("user", "hi")]
+    chat, turn = chat_for(tokenizer), spoken_turn(tokenizer_of(name), FAMILIES[name], "<call>2*3</call>")
+    answers = [Message("tool", "six"), Message("tool", "seven"), Message("user", "go on")]
+
+    as_results = chat.render([*question, turn, *answers])
+
+    assert as_results == chat.render([*question, turn, Message("user", "six\n\nseven\n\ngo on")])
+
+
+def test_turns_that_a_template_cannot_take_apart_are_given_as_they_were_said(tokenizer_of):
+    tokenizer, question = tokenizer_of("llama3.1"), [Message("user", "hi")]
+    chat, calls = chat_for(tokenizer), (CALL, replace(CALL, id="call00001"))
+    said = "two at once"
+    turn = AssistantMessage(content="", text=said, tool_calls=calls, token_ids=tuple(tokenizer.encode(said)))
+
+    text = tokenizer.backend.decode(chat.render([*question, turn, *RESULT, *RESULT]))
+
+    assert f"assistant<|end_header_id|>\n\n{said}<|eot_id|>" in text
+    assert text.count("ipython<|end_header_id|>") == 2
+
+
+def test_different_ids_of_calls_stay_different_in_nine_letters(tokenizer_of):
+    tokenizer = tokenizer_of("mistral-v3")
+    calls = [replace(CALL, id=name) for name in ("call_1_11", "call_11_1")]
+    results = [replace(RESULT[0], tool_call_id=call.id) for call in calls]
+    turn = AssistantMessage(content="", tool_calls=tuple(calls))
+
+    text = tokenizer.backend.decode(chat_for(tokenizer).render([Message("user", "hi"), turn, *results]))
+
+    ids = re.findall(r'"(?:call_)?id": ?"(\w{9})"', text)
+    assert ids[:2] == ids[2:]
+    assert len(set(ids)) == 2
+
+
+@pytest.mark.parametrize("name", ["mistral-v3", "mistral-v13", "qwen3"])
+def test_a_turn_that_says_nothing_ends_no_conversation(tokenizer_of, name):
+    tokenizer, question = tokenizer_of(name), [Message("user", "hi")]
+    chat, turn = chat_for(tokenizer), spoken_turn(tokenizer, FAMILIES[name], "")
+
+    suffix = chat.extend([*chat.render(question), *turn.token_ids], USER, history=[*question, turn])
+
+    assert (suffix is None) == (name != "qwen3")
+    assert tokenizer.backend.decode(chat.render([*question, turn, *USER])).count("and now?") == 1
+
+
+def test_a_template_that_refuses_a_conversation_is_named(tokenizer_of):
+    with pytest.raises(TokenizerError, match=r"refuses a conversation of system, user: .*System role"):
+        chat_for(tokenizer_of("gemma")).render([Message("system", "a"), Message("user", "b")])

@@ -133,7 +133,8 @@ class TemplateChat(Chat):
             return as_text
         is_read = message.text != message.content or bool(message.tool_calls and not message.text)
         if not is_read and said == self.tokenizer.protect(message.content):
-            return as_text
+            # Some templates refuse a turn that says nothing.
+            return as_text if said or self._writes(as_text) else {"role": "assistant", "content": " "}
         content, reasoning = self.tokenizer.protect(message.content), self.tokenizer.protect(message.reasoning)
         needed = [content.strip(), reasoning.strip()]
         apart: dict[str, Any] | None = None
@@ -148,10 +149,10 @@ class TemplateChat(Chat):
                 return {**apart, **thought}
         if self._writes(as_text, *needed):
             return as_text
-        # The template cannot hold all of the turn.
+        # The template cannot hold all of the turn, or refuses one that says nothing.
         if apart is not None and self._writes(apart, needed[0]):
             return apart
-        return {"role": "assistant", "content": self.tokenizer.protect(message.text or message.content)}
+        return {"role": "assistant", "content": self.tokenizer.protect(message.text or message.content) or " "}
 
     def _writes(self, mapping: dict[str, Any], *texts: str) -> bool:
         """True where the template takes a turn and writes these texts of it."""

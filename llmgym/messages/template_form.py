@@ -1,6 +1,8 @@
 """What a chat template wants to be given and what it writes, found by giving it small conversations."""
 
+import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -46,8 +48,10 @@ class CallSpelling:
         }
 
     def id_of(self, id_: str) -> str:
-        """The id as the template takes it; different ids of an episode stay different."""
-        return "".join(filter(str.isalnum, id_))[-9:].rjust(9, "0") if self.short_ids else id_
+        """The id as the template takes it."""
+        if not self.short_ids or re.fullmatch("[a-zA-Z0-9]{9}", id_):
+            return id_
+        return hashlib.blake2b(id_.encode(), digest_size=5).hexdigest()[:9]
 
 
 @dataclass(frozen=True)

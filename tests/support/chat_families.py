@@ -43,6 +43,8 @@ class Family:
     """Calls that a turn may hold; 0 where the template writes none."""
     only_calls: bool = False
     """A turn that calls says nothing else."""
+    least: str = ""
+    """What an answer must say at least."""
     has_system: bool = True
     json_arguments: bool = False
     ends: str = ""
@@ -102,6 +104,15 @@ _COHERE = {
 }
 _NEMOTRON = {"calls": 2, "thinks": True}
 
+_MISTRAL = {
+    "eos": "</s>",
+    "bos": "<s>",
+    "controls": "[INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] [/TOOL_RESULTS] [TOOL_CALLS] "
+    "[SYSTEM_PROMPT] [/SYSTEM_PROMPT] [ARGS] [CALL_ID] [TOOL_CONTENT] [THINK] [/THINK]",
+    "calls": 2,
+    "least": "x",
+}
+
 FAMILIES = {
     "qwen2.5": Family("qwen2_5", **_QWEN),
     "qwen3": Family("qwen3", thinks=True, **_QWEN),
@@ -145,6 +156,10 @@ FAMILIES = {
     "nemotron3-ultra": Family("nemotron_3_ultra", **_NEMOTRON),
     "cohere": Family("cohere", **_COHERE),
     "cohere2": Family("cohere2", **_COHERE),
+    "mistral-v3": Family("mistral:v3", only_calls=True, **_MISTRAL),
+    "mistral-v7": Family("mistral:v7", **_MISTRAL),
+    "mistral-v11": Family("mistral:v11", **_MISTRAL),
+    "mistral-v13": Family("mistral:v13", **_MISTRAL),
     "chatml": Family(
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -170,8 +185,29 @@ def trl_is_there() -> bool:
 def template_of(family: Family) -> str:
     if "{" in family.template:
         return family.template
+    if family.template.startswith("mistral:"):
+        return _mistral_template(family.template.removeprefix("mistral:"))
     name = f"trl/chat_templates/{family.template}.jinja"
     return next(file for file in files("trl") or () if str(file) == name).read_text()
+
+
+def _mistral_template(version: str) -> str:
+    from mistral_common.integrations.chat_templates.chat_templates import generate_chat_template
+    from mistral_common.tokens.tokenizers.base import TokenizerVersion
+
+    return generate_chat_template(
+        spm=False,
+        tokenizer_version=TokenizerVersion(version),
+        image_support=False,
+        audio_support=False,
+        thinking_support=False,
+        default_system_prompt=None,
+        plain_thinking_support=False,
+        use_special_token_variables=False,
+        model_settings_fields=None,
+        reasoning_effort_values=None,
+        reasoning_effort_default=None,
+    )
 
 
 def backend_of(family: Family, trained_bpe: Any, borders: str = "words") -> Any:
