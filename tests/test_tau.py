@@ -77,6 +77,7 @@ def test_the_reward_comes_with_the_end_and_not_before():
     assert [(response.score, response.terminated) for response in before] == [(None, False)] * len(before)
     assert last.terminated
     assert last.score.parts == {"database": 1.0, "outputs": 1.0}
+    assert last.score.reason == "done"
 
 
 def test_an_episode_that_a_budget_ends_earns_nothing():

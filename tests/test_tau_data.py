@@ -75,7 +75,7 @@ def test_version_two_is_copied_from_its_checkout(tmp_path, capsys):
         folder.mkdir(parents=True)
         (folder / "db.json").write_text(json.dumps(MadeUpData(domain).snapshot().tables))
         (folder / "policy.md").write_text("# Rules")
-        (folder / "split_tasks.json").write_text('{"train": ["0"], "test": ["1"], "base": ["0", "1"]}')
+        (folder / "split_tasks.json").write_text('{"train": ["0"], "test": ["1", "2"], "base": ["0", "1", "2"]}')
         told = {
             "known_info": "You are Ada.",
             "reason_for_call": "Cancel.",
@@ -84,11 +84,13 @@ def test_version_two_is_copied_from_its_checkout(tmp_path, capsys):
         }
         criteria = {"actions": [], "communicate_info": ["5"], "nl_assertions": None, "reward_basis": ["DB"]}
         rows = [{"id": i, "user_scenario": {"instructions": told}, "evaluation_criteria": criteria} for i in "01"]
+        judged = {"nl_assertions": ["Be kind."], "reward_basis": ["DB", "NL_ASSERTION"]}
+        rows.append({**rows[1], "id": "2", "evaluation_criteria": {**criteria, **judged}})
         (folder / "tasks.json").write_text(json.dumps(rows))
 
     main([str(tmp_path / "tau"), "--v2", str(tmp_path)])
 
-    (task,) = TauAirlineEnv(data_dir=str(tmp_path), version=2).tasks("test")
+    (task,) = TauAirlineEnv(data_dir=str(tmp_path), version=2).tasks("test")  # the judged one is left out
     assert (task.key, task.prompt, task.answer) == ("v2-1", "You are Ada. Cancel.", "5")
     assert capsys.readouterr().out == f"wrote {tmp_path / 'tau'}/v2\n"
 

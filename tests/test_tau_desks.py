@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from contextlib import nullcontext
 from hashlib import sha256
 
 import pytest
@@ -54,6 +55,7 @@ def _without_data(monkeypatch):
             "insufficient",
         ),
         ("retail", ("modify_pending_order_payment", ("#W1000005", "credit_card_1003")), "different"),
+        ("retail", ("modify_pending_order_payment", ("#W1000005", "gift_card_1003")), "insufficient"),
         ("airline", ("get_flight_status", ("HAT901", "2024-06-01")), "not found on date"),
         ("airline", ("cancel_reservation", {"reservation_id": "ZZZ999"}), "reservation not found"),
         ("airline", ("update_reservation_baggages", ("BBB222", 2, 1, "certificate_1002")), "certificate"),
@@ -69,6 +71,68 @@ def test_a_tool_says_what_is_impossible_and_changes_nothing(domain, call, proble
         getattr(desk, name)(**arguments) if isinstance(arguments, dict) else getattr(desk, name)(*arguments)
 
     assert not desk.database.changes()
+
+
+def test_the_gift_card_pays_the_difference_to_the_cent_and_the_history_keeps_the_sum_as_it_is():
+    desk = desk_of("retail")
+
+    order = desk.modify_pending_order_items("#W1000001", ["7000000006"], ["7000000005"], "gift_card_1001")
+
+    assert (order["status"], order["payment_history"][-1]["amount"]) == ("pending (item modified)", 34.9 - 29.99)
+    assert desk.get_user_details("ada_lark_1001")["payment_methods"]["gift_card_1001"]["balance"] == 55.09
+
+
+def test_an_exchange_is_noted_in_sorted_lists_with_a_rounded_difference():
+    desk = desk_of("retail")
+
+    order = desk.exchange_delivered_order_items(
+        "#W1000002", ["7000000008", "7000000002"], ["7000000009", "7000000001"], "credit_card_1001"
+    )
+
+    assert order["exchange_items"] == ["7000000002", "7000000008"]
+    assert order["exchange_new_items"] == ["7000000001", "7000000009"]
+    assert order["exchange_price_difference"] == 13.7
+
+
+def test_the_payment_of_an_order_is_changed_once():
+    desk = desk_of("retail")
+    desk.modify_pending_order_payment("#W1000007", "paypal_1004")
+
+    with pytest.raises(ToolError, match="exactly one payment"):
+        desk.modify_pending_order_payment("#W1000007", "gift_card_1004")
+
+
+def test_the_address_of_an_order_with_changed_items_can_be_changed_in_version_two_only():
+    place = ("8 Mill Lane", "", "Tidewell", "ME", "USA", "12009")
+    for version, is_allowed in ((1, False), (2, True)):
+        desk = desk_of("retail", version)
+        desk.modify_pending_order_items("#W1000001", ["7000000006"], ["7000000005"], "credit_card_1001")
+
+        with nullcontext() if is_allowed else pytest.raises(ToolError, match="non-pending"):
+            assert desk.modify_pending_order_address("#W1000001", *place)["address"]["zip"] == "12009"
+
+
+def test_a_booking_uses_its_certificate_up_and_must_be_paid_exactly():
+    desk = desk_of("airline")
+    booking = MadeUpData("airline").tasks("train")[1].metadata["actions"][-1].arguments
+    too_much = [{"payment_id": "certificate_1002", "amount": 100}, {"payment_id": "credit_card_1002", "amount": 51}]
+
+    with pytest.raises(ToolError, match="total price is 150, but paid 151"):
+        desk.book_reservation(**{**booking, "payment_methods": too_much})
+    desk.book_reservation(**booking)
+
+    assert list(desk.get_user_details("ben_finch_1002")["payment_methods"]) == ["credit_card_1002"]
+
+
+def test_a_cancelled_reservation_is_paid_back_and_bags_that_were_paid_for_are_not_paid_again():
+    desk = desk_of("airline")
+    desk.update_reservation_baggages("BBB222", 3, 2, "credit_card_1002")
+    desk.update_reservation_baggages("BBB222", 4, 3, "credit_card_1002")
+
+    reservation = desk.cancel_reservation("BBB222")
+
+    assert [payment["amount"] for payment in reservation["payment_history"]] == [155, 100, 50, -155, -100, -50]
+    assert reservation["status"] == "cancelled"
 
 
 def test_a_cancelled_order_is_paid_back_to_the_gift_card_at_once():
@@ -161,6 +225,14 @@ def test_a_database_is_a_deep_copy_that_costs_nothing(edits):
     assert database.hash() == sha256(state_text(copied).encode()).hexdigest()
     assert bool(database.changes()) is (state_text(copied) != before)
     assert state_text(snapshot.tables) == before
+
+
+def test_a_record_that_was_written_as_it_was_is_no_change():
+    database = desk_of("retail").database
+
+    database.edit("orders", "#W1000001")["status"] = "pending"
+
+    assert not database.changes()
 
 
 @given(edits, edits)

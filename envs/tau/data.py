@@ -91,7 +91,7 @@ class PublicData:
     version: int
 
     def policy(self) -> str:
-        return _text(self._file("policy.md"))
+        return _policy(self)
 
     def schemas(self) -> Sequence[Mapping[str, Any]]:
         # Version 2 keeps its descriptions in code; its tools describe themselves.
@@ -113,6 +113,11 @@ class PublicData:
         if self.version == 1:
             return self.folder / "v1" / f"{self.domain}_{name}"
         return self.folder / "v2" / self.domain / name
+
+
+@lru_cache(maxsize=8)
+def _policy(data: PublicData) -> str:
+    return _text(data._file("policy.md"))
 
 
 @lru_cache(maxsize=8)
