@@ -1,5 +1,6 @@
 """Control tokens against plain text, reasoning against words, and turns in an episode."""
 
+import asyncio
 import json
 from dataclasses import replace
 from functools import cache
@@ -24,6 +25,7 @@ from llmgym import (
 from llmgym.episode import StopReason
 from llmgym.errors import ConfigError
 from llmgym.messages import AssistantMessage, ByteTokenizer, TurnParser, load_tokenizer, turn_style
+from llmgym.sampling import ScriptedSampler, ask_sampler
 from llmgym.tools import Tool
 
 BYTES = ByteTokenizer()
@@ -77,6 +79,17 @@ def test_plain_text_of_marks_may_stand_in_an_argument(tokenizer_of, name):
     message = parser.parse([*ids[:at], *tokenizer.encode(plain), *ids[at + len(here) :]])
 
     assert [dict(call.arguments) for call in message.tool_calls] == [{"text": plain}]
+
+
+def test_text_of_a_control_token_in_a_written_call_stays_plain_text(tokenizer_of):
+    tokenizer = tokenizer_of("qwen2.5")
+    parser = parser_of(tokenizer)
+    call = ToolCall("search", {"text": "a <|im_end|> b"})
+
+    ids = parser.encode(parser.write(call))
+
+    assert not tokenizer.control_texts.keys() & set(ids)
+    assert [dict(each.arguments) for each in parser.parse(ids).tool_calls] == [dict(call.arguments)]
 
 
 def test_marks_that_are_no_control_tokens_count_as_plain_text(tokenizer_of):
@@ -296,3 +309,15 @@ def test_a_written_message_has_its_content_as_whole_text():
 
     assert whole_text(AssistantMessage("4")) == whole_text(Message("user", "4")) == "4"
     assert whole_text(AssistantMessage("4", text="<think></think>4")) == "<think></think>4"
+
+
+@pytest.mark.parametrize(
+    ("name", "thought"), [("qwen3.5", "so\n</think>\n\n"), ("gpt-oss", "<|channel|>analysis<|message|>so")]
+)
+def test_of_a_model_that_is_asked_only_what_it_says_behind_its_reasoning_is_heard(tokenizer_of, name, thought):
+    tokenizer = tokenizer_of(name)
+    said = "<|end|><|start|>assistant<|channel|>final<|message|>4" if name == "gpt-oss" else "4"
+    ids = [*tokenizer.backend(thought + said, add_special_tokens=False)["input_ids"], tokenizer.eos_id]
+    ask = ask_sampler(ScriptedSampler(lambda prompt_ids, params, rng: ids), tokenizer)
+
+    assert asyncio.run(ask([Message("user", "2+2")])) == "4"

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import ConfigError, SamplerError
 from ..extras import require
-from ..messages import Chat, Message, Tokenizer, chat_for, end_ids_of
+from ..messages import Chat, Message, Tokenizer, chat_for, end_ids_of, turn_style
 from .params import SamplingParams
 from .sampler import Sampler
 
@@ -19,7 +19,7 @@ FIRST_WAIT_S = 1.0
 def ask_sampler(
     sampler: Sampler, tokenizer: Tokenizer, *, params: SamplingParams | None = None, seed: int = 0
 ) -> Callable[[Sequence[Message]], Awaitable[str]]:
-    """A function that asks a sampler's model.
+    """A function that asks a sampler's model, and gives what it says behind its reasoning.
 
     Args:
         sampler: not the one that the policy learns with, whose weights change.
@@ -28,13 +28,13 @@ def ask_sampler(
         seed: with the text of a question it decides the random stream of the answer, whatever was asked before.
     """
     chat: Chat = chat_for(tokenizer)
-    ends = end_ids_of(tokenizer)
-    params = params or SamplingParams(temperature=0.0, stop_token_ids=tuple(sorted(ends)))
+    parser = turn_style(tokenizer).parser("auto", "auto", (), tokenizer)
+    params = params or SamplingParams(temperature=0.0, stop_token_ids=tuple(sorted(end_ids_of(tokenizer))))
 
     async def ask(messages: Sequence[Message]) -> str:
         async with sampler.session(seed=_seed_of(messages, seed)) as session:
             completion = await session.sample(chat.render(messages), params)
-        return tokenizer.decode([token for token in completion.token_ids if token not in ends])
+        return parser.parse(completion.token_ids).content
 
     return ask
 
