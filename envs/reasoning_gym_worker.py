@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -64,9 +65,9 @@ def _paid(name: str, config: Mapping[str, Any], number: int, answer: str) -> flo
     dataset, entry = _problem(name, json.dumps(config), number)
     if name in _FORMULA_TASKS and not _is_formula(answer):
         return 0.0
-    if name in _ALSO and not _ALSO[name](answer, entry):
-        return 0.0
     try:
+        if name in _ALSO and not _ALSO[name](answer, entry):
+            return 0.0
         paid = float(dataset.score_answer(answer, copy.deepcopy(entry)))
     except MemoryError:
         raise
@@ -131,8 +132,13 @@ def _says_the_same(answer: str, entry: Entry) -> bool:
     return answer.strip().lower() == str(entry["answer"]).lower()
 
 
+def _is_as_near_as_its_scorer_says(answer: str, entry: Entry) -> bool:
+    return abs(Fraction(answer) - Fraction(entry["answer"])) <= Fraction(1, 10_000)
+
+
 _ALSO: Mapping[str, Callable[[str, Entry], bool]] = {
     "puzzle24": _uses_its_numbers,  # its scorer takes any four numbers, so 6+6+6+6 would always do
+    "coin_flip": _is_as_near_as_its_scorer_says,  # its scorer pays in full for a prefix, such as 0 for 0.25
     "game_of_life_halting": _says_the_same,  # its scorer takes any text
 }
 """What a right answer must be as well."""

@@ -21,7 +21,9 @@ SMALL = ("llmgym/Calculator-v0", "llmgym/Copy-v0", "llmgym/GuessNumber-v0", "llm
 NEED_DATA = ("llmgym/GSM8K-v0", "llmgym/MATH-v0")
 OTHER_ROWS = {"llmgym/HumanEval-v0", "llmgym/MBPP-v0"}
 """Code-v0 with other problems; test_code_env.py plays them."""
-IDS = sorted({env_id for env_id in gym.registry if env_id.startswith("llmgym/")} - OTHER_ROWS)
+WITH_EXTRA = {"llmgym/ReasoningGym-v0"}
+"""They need a package that may be missing; test_reasoning_gym.py plays them."""
+IDS = sorted({env_id for env_id in gym.registry if env_id.startswith("llmgym/")} - OTHER_ROWS - WITH_EXTRA)
 KWARGS = {"llmgym/Code-v0": {"allow_unsafe": True}}
 """Where no sandbox holds hostile code, our own solutions run without one."""
 

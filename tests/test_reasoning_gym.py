@@ -84,6 +84,14 @@ def test_a_long_list_of_guesses_that_holds_the_answer_earns_nothing():
         assert paid(env, task, " ".join(map(str, range(30)))) == 0.0
 
 
+def test_the_beginning_of_a_probability_is_not_the_probability():
+    env = ReasoningGymEnv("coin_flip")
+    task = next(task for task in env.tasks("train").first(20) if "." in task.answer)
+
+    assert (paid(env, task, "0"), paid(env, task, "one half")) == (0.0, 0.0)
+    assert paid(env, task, task.answer) == 1.0
+
+
 def test_four_other_numbers_that_make_24_are_not_an_answer_to_this_puzzle():
     env = ReasoningGymEnv("puzzle24")
 
@@ -198,6 +206,8 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["gcd", "time_intervals", "rush_hour"])
-def test_other_tasks_of_the_package_keep_every_promise_too(name):
-    llmgym.check_env("llmgym/ReasoningGym-v0", tasks=name, num_tasks=3, skip=["gymnasium"])
+@pytest.mark.parametrize("tasks", [["chain_sum", "letter_counting", "number_sorting"], "time_intervals", "rush_hour"])
+def test_the_tasks_of_the_package_keep_every_promise(tasks):
+    report = llmgym.check_env("llmgym/ReasoningGym-v0", tasks=tasks, num_tasks=3)
+
+    assert {"seeds", "views", "splits", "cheap answers", "rewards", "gymnasium"} <= set(report.passed)

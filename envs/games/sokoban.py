@@ -1,10 +1,11 @@
 """Sokoban: push every box onto a goal, with moves in words."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
-from llmgym.episode import EnvResponse, GeneratedTasks, InitialMessages, Limits, MessageEnv, Task, TaskSource
+from llmgym.episode import EnvResponse, GeneratedTasks, InitialMessages, Limits, MessageEnv, Task, TaskSource, split_of
 from llmgym.errors import ConfigError
 from llmgym.messages import AssistantMessage, Message
 from llmgym.scoring import Score
@@ -73,7 +74,8 @@ class SokobanEnv(MessageEnv):
         self._earned = 0.0
 
     def tasks(self, split: str) -> TaskSource:
-        return GeneratedTasks(self._make_task, split=split)
+        """Generated without end; a hash of the level decides the split. Raises ConfigError for any other split."""
+        return GeneratedTasks(partial(self._make_task, split), split=split)
 
     def reset(self, task: Task, rng: np.random.Generator) -> InitialMessages:  # noqa: ARG002  nothing is random
         self._level, self._earned = level_from_text(task.prompt), 0.0
@@ -102,9 +104,14 @@ class SokobanEnv(MessageEnv):
         assert moves is not None, "levels are made backwards from a solved one"
         return write_moves(moves, max_moves=self.moves_per_turn)
 
-    def _make_task(self, rng: np.random.Generator) -> Task:
+    def _make_task(self, split: str, rng: np.random.Generator) -> Task:
         made = generate(
-            rng, size=self.size, num_boxes=self.boxes, min_pushes=self.min_pushes, max_pushes=self.max_pushes
+            rng,
+            size=self.size,
+            num_boxes=self.boxes,
+            min_pushes=self.min_pushes,
+            max_pushes=self.max_pushes,
+            accept=lambda level: split_of(level.to_text()) == split,
         )
         if made is None:
             raise ConfigError(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 
@@ -14,8 +13,8 @@ _MAX_STATES = 20_000
 """Of one backward search; what was found by then is exact, as the search goes by number of pushes."""
 _MAX_TRIES = 200
 """Rooms that are made before a level of the wanted number of pushes is given up."""
-
-S = TypeVar("S")
+_MAX_LEVELS = 50
+"""Levels of one room that are offered."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +121,24 @@ def dead_cells(level: Level) -> frozenset[Cell]:
 
 
 def generate(
-    rng: np.random.Generator, *, size: int, num_boxes: int, min_pushes: int, max_pushes: int
+    rng: np.random.Generator,
+    *,
+    size: int,
+    num_boxes: int,
+    min_pushes: int,
+    max_pushes: int,
+    accept: Callable[[Level], bool],
 ) -> tuple[Level, int] | None:
-    """A level with no box on a goal, and the fewest pushes that solve it; None where no room of many tries has one."""
+    """A level with no box on a goal, and the fewest pushes that solve it; None where no room of many tries has one.
+
+    Args:
+        rng: of everything that is drawn.
+        size: rows and columns.
+        num_boxes: boxes, and goals.
+        min_pushes: fewest pushes of the level, at least so many.
+        max_pushes: fewest pushes of the level, at most so many.
+        accept: whether a level will do; some of each room are asked about.
+    """
     for _ in range(_MAX_TRIES):
         room = _room(rng, size, num_boxes)
         if room is None:
@@ -134,10 +148,12 @@ def generate(
             for state, num_pushes in _pulled(room, max_pushes).items()
             if num_pushes >= min_pushes and not state[0] & room.goals
         ]
-        if found:
-            (boxes, player), num_pushes = found[int(rng.integers(len(found)))]
+        for index in rng.permutation(len(found))[:_MAX_LEVELS]:
+            (boxes, player), num_pushes = found[index]
             standing = sorted(walk(player, room.walls | boxes))
-            return replace(room, boxes=boxes, player=standing[int(rng.integers(len(standing)))]), num_pushes
+            level = replace(room, boxes=boxes, player=standing[int(rng.integers(len(standing)))])
+            if accept(level):
+                return level, num_pushes
     return None
 
 
@@ -154,39 +170,54 @@ def _room(rng: np.random.Generator, size: int, num_boxes: int) -> Level | None:
     return Level(size, size, frozenset(walls), goals, goals, floor[num_boxes])
 
 
-def _pulled(room: Level, max_pushes: int) -> Mapping[tuple[frozenset[Cell], Cell], int]:
-    """States, as boxes and the first cell that the player can reach, with the fewest pushes from each to solved.
+State = tuple[frozenset[Cell], Cell]
+"""Boxes, and the first of the cells that the player can reach."""
+
+
+def _pulled(room: Level, max_pushes: int) -> Mapping[State, int]:
+    """States, each with the fewest pushes from it to solved.
 
     A push undone is a pull, so a search by pulls from the solved states finds those numbers.
     """
-    free = set(_inner_cells(room.height, room.width)) - room.walls - room.goals
-    pushes: dict[tuple[frozenset[Cell], Cell], int] = {}
+    floor = set(_inner_cells(room.height, room.width)) - room.walls
+    near = {cell: {d: cell.next_to(d) for d in DIRECTIONS if cell.next_to(d) in floor} for cell in floor}
+    free = floor - room.goals
+    pushes: dict[State, int] = {}
     while free:  # the player ends on one side of the boxes or another
-        side = walk(min(free), room.walls | room.goals)
-        free -= set(side)
+        side = _reach(min(free), room.goals, near)
+        free -= side
         pushes[room.goals, min(side)] = 0
     frontier = list(pushes)
     for state in frontier:
         if pushes[state] == max_pushes or len(pushes) >= _MAX_STATES:
             break
-        for earlier in _pulls(state, room.walls):
+        for earlier in _pulls(state, near):
             if earlier not in pushes:
                 pushes[earlier] = pushes[state] + 1
                 frontier.append(earlier)
     return pushes
 
 
-def _pulls(state: tuple[frozenset[Cell], Cell], walls: frozenset[Cell]) -> Iterator[tuple[frozenset[Cell], Cell]]:
+def _pulls(state: State, near: Mapping[Cell, Mapping[str, Cell]]) -> Iterator[State]:
     boxes, player = state
-    blocked = walls | boxes
-    reach = walk(player, blocked)
+    reach = _reach(player, boxes, near)
     for box in sorted(boxes):
-        for direction in DIRECTIONS:
-            origin = box.before(direction)  # of the box; the player stood behind it, and stands there now
-            behind = origin.before(direction)
-            if origin in reach and behind not in blocked:
+        for direction, origin in near[box].items():  # the box came from there, and now the player stands there
+            behind = near[origin].get(direction)
+            if origin in reach and behind is not None and behind not in boxes:
                 earlier = boxes - {box} | {origin}
-                yield earlier, min(walk(behind, walls | earlier))
+                yield earlier, min(_reach(behind, earlier, near))
+
+
+def _reach(start: Cell, boxes: frozenset[Cell], near: Mapping[Cell, Mapping[str, Cell]]) -> set[Cell]:
+    """The cells that the player can reach. As `walk`, without the ways: levels are made of thousands of these."""
+    reached, frontier = {start}, [start]
+    while frontier:
+        for cell in near[frontier.pop()].values():
+            if cell not in reached and cell not in boxes:
+                reached.add(cell)
+                frontier.append(cell)
+    return reached
 
 
 def _inner_cells(height: int, width: int) -> Iterator[Cell]:
