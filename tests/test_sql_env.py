@@ -226,9 +226,11 @@ def test_a_value_is_read_as_one_number(rewrite, reward):
 
 @pytest.mark.parametrize(("change", "reward"), [(0.009, 1.0), (-0.009, 1.0), (0.02, 0.0), (-1, 0.0)])
 def test_a_fraction_may_be_rounded_to_two_places(change, reward):
-    score = score_of(lambda task: str(float(task.answer) + change), "average", form="value")
+    env = SQLEnv(families=["average"], form="value")
+    task = next(task for index in range(20) if "." in (task := env.tasks("train")[index]).answer)
+    env.reset(task, RNG)
 
-    assert score.reward == reward
+    assert step(env, str(float(task.answer) + change)).score.reward == reward
 
 
 def test_the_schema_can_be_shown_and_the_wording_is_the_users():

@@ -12,7 +12,8 @@ import pytest
 from llmgym.envs.sql import FAMILIES
 from llmgym.envs.sql.database import generate
 from llmgym.envs.sql.families import VALUE_FAMILIES
-from llmgym.envs.sql.generate import generated_task
+from llmgym.envs.sql.generate import _wrong_bounds, generated_task
+from llmgym.envs.sql.question import Question
 from llmgym.envs.sql.results import same_rows
 from llmgym.envs.sql.schemas import SCHEMAS
 
@@ -109,9 +110,9 @@ def in_one_but_not_other(db, one, other):
     return [(p.id,) for p in db.people if one in names(p) and other not in names(p)]
 
 
-def every_status(db, since):
+def every_status(db, start):
     def seen(person):
-        return {e.status for e in events_of(db, person) if e.day >= since}
+        return {e.status for e in events_of(db, person) if e.day >= start}
 
     return [(p.id,) for p in db.people if seen(p) == set(db.schema.statuses)]
 
@@ -310,6 +311,18 @@ def test_reference_query_gives_what_its_definition_gives(family, seed):
 def test_reference_query_gives_what_its_definition_gives_for_many_seeds(family):
     for seed in range(2, 10):
         assert_agrees(family, seed)
+
+
+@pytest.mark.parametrize("family", ["latest_of_each", "missing_value", "last_status", "people_per_city"])
+def test_a_bound_on_the_wrong_side_gives_other_rows_on_some_database(family):
+    task = generated_task(np.random.default_rng(0), families=[family], forms=("query",), split="train")
+    meta = task.metadata
+    right = [rows_of(generate(meta["schema"], meta["seed"], variant), meta["query"]) for variant in range(3)]
+
+    question = Question(text="", query=meta["query"], given=meta["given"])
+    for wrong in _wrong_bounds(question):
+        assert [rows_of(generate(meta["schema"], meta["seed"], v), wrong) for v in range(3)] != right
+    assert len(_wrong_bounds(question)) == (2 if "period" in meta["given"] else 1)
 
 
 def test_values_are_asked_for_where_the_result_is_one_number():

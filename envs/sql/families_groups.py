@@ -8,7 +8,8 @@ from .question import Question, choose, choose_period
 
 def average(rng: np.random.Generator, db: Database) -> Question:
     """A mean that leaves missing values out."""
-    s, status, period = db.schema, choose(rng, db.schema.statuses), choose_period(rng)
+    s, status = db.schema, choose(rng, db.schema.statuses)
+    period = choose_period(rng, [e for e in db.events if e.status == status and e.amount])
     tail = f"FROM {s.event.table} WHERE {period.holds(s.day)} AND {s.status} = {quote(status)}"
     return Question(
         text=f"What is the mean {s.amount} of the {s.event.many} with the {s.status} '{status}' and a {s.day} "
@@ -26,7 +27,8 @@ def average(rng: np.random.Generator, db: Database) -> Question:
 
 def median(rng: np.random.Generator, db: Database) -> Question:
     """The middle of sorted values."""
-    s, status, period = db.schema, choose(rng, db.schema.statuses), choose_period(rng)
+    s, status = db.schema, choose(rng, db.schema.statuses)
+    period = choose_period(rng, [e for e in db.events if e.status == status and e.amount])
     chosen = f"FROM {s.event.table} WHERE {period.holds(s.day)} AND {s.status} = {quote(status)}"
     chosen = f"{chosen} AND {s.amount} IS NOT NULL"
     ranked = f"SELECT {s.amount} AS v, ROW_NUMBER() OVER (ORDER BY {s.amount}) AS r, COUNT(*) OVER () AS n {chosen}"
@@ -88,7 +90,7 @@ def percent_change(rng: np.random.Generator, db: Database) -> Question:
 
 def different_people(rng: np.random.Generator, db: Database) -> Question:
     """A count of different values."""
-    s, period, price = db.schema, choose_period(rng), choose(rng, (15, 20, 25, 30))
+    s, period, price = db.schema, choose_period(rng, db.events), choose(rng, (15, 20, 25, 30))
     of_period = period.holds(f"e.{s.day}")
     where = f"FROM {s.events_things} WHERE {of_period} AND t.{s.price} > {price}"
     return Question(
@@ -107,7 +109,7 @@ def different_people(rng: np.random.Generator, db: Database) -> Question:
 
 def people_per_city(rng: np.random.Generator, db: Database) -> Question:
     """Counts by group, without the group of missing values."""
-    s, since = db.schema, f"{int(rng.integers(2020, 2024))}-{int(rng.integers(1, 7)):02d}-01"
+    s, since = db.schema, choose(rng, [person for person in db.people if person.city]).since
     select = f"SELECT {s.city}, COUNT(*) FROM {s.person.table} WHERE"
     return Question(
         text=f"How many {s.person.many} with a {s.since} before {since} are there for each recorded {s.city}? Give "
@@ -239,7 +241,7 @@ def price_bands(rng: np.random.Generator, db: Database) -> Question:
 
 def share_of_groups(rng: np.random.Generator, db: Database) -> Question:
     """Each group's share of the whole."""
-    s, period = db.schema, choose_period(rng)
+    s, period = db.schema, choose_period(rng, [e for e in db.events if e.amount])
     joined = f"{s.events_things} JOIN {s.group.table} g ON g.{s.group_id} = t.{s.thing_group}"
     of_period, total = period.holds(f"e.{s.day}"), f"SELECT SUM(e.{s.amount}) FROM {s.event.table} e"
     tail = f"FROM {joined} WHERE {of_period} AND e.{s.amount} IS NOT NULL GROUP BY g.{s.group_id}"

@@ -43,7 +43,8 @@ def not_from(rng: np.random.Generator, db: Database) -> Question:
 
 def missing_value(rng: np.random.Generator, db: Database) -> Question:
     """Rows in which a value is missing."""
-    s, status, period = db.schema, choose(rng, db.schema.statuses), choose_period(rng)
+    s, status = db.schema, choose(rng, db.schema.statuses)
+    period = choose_period(rng, [e for e in db.events if e.amount is None and e.status == status])
     select = f"SELECT {s.event_id} FROM {s.event.table} WHERE {period.holds(s.day)} AND"
     return Question(
         text=f"Which {s.event.many} with a {s.day} {period} and the {s.status} '{status}' have no recorded {s.amount}? "
@@ -66,7 +67,11 @@ def contains_word(rng: np.random.Generator, db: Database) -> Question:
         text=f"Which {s.thing.many} with a {s.price} of at most {price} have '{word}' in their {s.title}, in capital "
         f"or small letters? Give {s.thing_id} and {s.title}.",
         query=f"{select} {s.title} LIKE '%{word}%'",
-        mistakes=(f"{select} instr({s.title}, '{word}') > 0", f"{select} {s.title} LIKE '{word}%'"),
+        mistakes=(
+            f"{select} instr({s.title}, '{word}') > 0",
+            f"{select} {s.title} LIKE '{word}%'",
+            f"{select.replace('<=', '<')} {s.title} LIKE '%{word}%'",
+        ),
         given={"word": word, "price": price},
     )
 
@@ -107,7 +112,8 @@ def month_of_events(rng: np.random.Generator, db: Database) -> Question:
 
 def never_with_status(rng: np.random.Generator, db: Database) -> Question:
     """Rows without a partner of a kind."""
-    s, status, period = db.schema, choose(rng, db.schema.statuses), choose_period(rng)
+    s, status = db.schema, choose(rng, db.schema.statuses)
+    period = choose_period(rng, [e for e in db.events if e.status == status])
     select, events = f"SELECT {s.person_id} FROM {s.person.table} WHERE {s.person_id}", s.event.table
     where = f"WHERE {period.holds(s.day)}"
     return Question(
@@ -125,7 +131,7 @@ def never_with_status(rng: np.random.Generator, db: Database) -> Question:
 
 def count_with_zero(rng: np.random.Generator, db: Database) -> Question:
     """An outer join, whose condition does not belong into WHERE."""
-    s, period = db.schema, choose_period(rng)
+    s, period = db.schema, choose_period(rng, db.events)
     of_period = period.holds(f"e.{s.day}")
     on = f"e.{s.event_thing} = t.{s.thing_id} AND {of_period}"
     select, join = f"SELECT t.{s.thing_id},", f"FROM {s.thing.table} t LEFT JOIN {s.event.table} e ON"
@@ -237,7 +243,7 @@ def every_status(rng: np.random.Generator, db: Database) -> Question:
         f"Give {s.person_id}.",
         query=f"{select} {later} {group}(DISTINCT {s.status}) = {four}",
         mistakes=(f"{select} {later} {group}(*) >= {four}", f"{select} {group}(DISTINCT {s.status}) = {four}"),
-        given={"since": since},
+        given={"start": since},
     )
 
 

@@ -1,5 +1,7 @@
 """Questions about order within groups, about neighbours, and about chains and gaps."""
 
+from datetime import date, timedelta
+
 import numpy as np
 
 from .database import FIRST_YEAR, LAST_YEAR, Database, quote
@@ -8,7 +10,7 @@ from .question import Question, choose, choose_period
 
 def latest_of_each(rng: np.random.Generator, db: Database) -> Question:
     """The newest row of each group, with a rule for ties."""
-    s, period = db.schema, choose_period(rng)
+    s, period = db.schema, choose_period(rng, db.events)
 
     def query(order: str) -> str:
         ranked = f"ROW_NUMBER() OVER (PARTITION BY {s.event_person} ORDER BY {order}) AS r FROM {s.event.table}"
@@ -28,7 +30,7 @@ def latest_of_each(rng: np.random.Generator, db: Database) -> Question:
 def last_status(rng: np.random.Generator, db: Database) -> Question:
     """A condition on the newest row of each group."""
     s, status = db.schema, choose(rng, db.schema.statuses)
-    until = choose_period(rng).last
+    until = choose(rng, db.events[-100:]).day
 
     def query(order: str, upto: str = f"AND f.{s.day} <= '{until}'") -> str:
         newest = f"SELECT f.{s.event_id} FROM {s.event.table} f WHERE f.{s.event_person} = e.{s.event_person} {upto}"
@@ -74,6 +76,7 @@ def dearest_of_each_group(rng: np.random.Generator, db: Database) -> Question:
             query("RANK", f"t.{s.price} DESC"),
             query("ROW_NUMBER", f"t.{s.price} DESC, t.{s.thing_id} DESC"),
             query("ROW_NUMBER", f"t.{s.price}, t.{s.thing_id}"),
+            query("ROW_NUMBER", f"t.{s.price} DESC, t.{s.thing_id}").replace(f"<= {limit}", f"< {limit}"),
         ),
         given={"count": count, "limit": limit},
     )
@@ -81,7 +84,7 @@ def dearest_of_each_group(rng: np.random.Generator, db: Database) -> Question:
 
 def top_overall(rng: np.random.Generator, db: Database) -> Question:
     """The first few sums, in order."""
-    s, count, period = db.schema, choose(rng, (4, 5, 6, 7)), choose_period(rng)
+    s, count, period = db.schema, choose(rng, (4, 5, 6, 7)), choose_period(rng, db.events)
     of_period = period.holds(f"e.{s.day}")
 
     def query(value: str, order: str) -> str:
@@ -127,7 +130,7 @@ def running_total(rng: np.random.Generator, db: Database) -> Question:
 
 def more_than_before(rng: np.random.Generator, db: Database) -> Question:
     """A comparison with the row before, within a group."""
-    s, period = db.schema, choose_period(rng)
+    s, period = db.schema, choose_period(rng, db.events)
 
     def query(window: str, where: str = "") -> str:
         lagged = f"LAG({s.amount}) OVER ({window}ORDER BY {s.day}, {s.event_id}) AS before"
@@ -275,7 +278,10 @@ def long_pauses(rng: np.random.Generator, db: Database) -> Question:
 
 def longest_streak(rng: np.random.Generator, db: Database) -> Question:
     """Islands of consecutive dates."""
-    s, least, period = db.schema, choose(rng, (2, 3)), choose_period(rng)
+    s, least = db.schema, choose(rng, (2, 3))
+    days = {date.fromisoformat(event.day) for event in db.events}
+    in_runs = {day.isoformat() for day in days if days & {day - timedelta(1), day + timedelta(1)}}
+    period = choose_period(rng, [event for event in db.events if event.day in in_runs])
 
     def query(days: str, condition: str) -> str:
         island = f"SELECT d, julianday(d) - ROW_NUMBER() OVER (ORDER BY d) AS island FROM ({days})"

@@ -78,7 +78,7 @@ def _answer_if_sound(question: Question, form: str, connections: Sequence[sqlite
     results = [_rows(connection, question.query) for connection in judged]
     if not results[0]:
         return None
-    for mistake in question.mistakes:
+    for mistake in (*question.mistakes, *_wrong_bounds(question)):
         others = (_rows(connection, mistake) for connection in judged)
         same = (same_rows(*pair, is_ordered=question.is_ordered) for pair in zip(results, others, strict=True))
         if all(same):
@@ -87,6 +87,16 @@ def _answer_if_sound(question: Question, form: str, connections: Sequence[sqlite
         return _number_if_hard_to_guess(results[0][0][0])
     is_constant = any(same_rows(results[0], result, is_ordered=False) for result in results[1:])
     return None if is_constant or not any(results[1:]) else question.query
+
+
+def _wrong_bounds(question: Question) -> list[str]:
+    """The query with each of its bounds in time left out where it belongs in, or the other way round."""
+    period, query = question.given.get("period"), question.query
+    wrong = [] if period is None else [*period.mistakes(query)]
+    for day in (question.given.get("since"), question.given.get("until")):
+        others = {f">= '{day}'": f"> '{day}'", f"<= '{day}'": f"< '{day}'", f" < '{day}'": f" <= '{day}'"}
+        wrong += [query.replace(bound, other) for bound, other in others.items() if bound in query]
+    return wrong
 
 
 def _number_if_hard_to_guess(value: Any) -> str | None:

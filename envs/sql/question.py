@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .database import FIRST_YEAR, LAST_YEAR, Database
+from .database import FIRST_YEAR, Database, Event
 
 T = TypeVar("T")
 
@@ -53,14 +53,20 @@ class Period:
         """The condition that a day is in it."""
         return f"{column} BETWEEN '{self.first}' AND '{self.last}'"
 
+    def mistakes(self, query: str) -> tuple[str, ...]:
+        """The query, with the first day left out, and with the last one left out."""
+        before = f"{self.last[:-1]}{chr(ord(self.last[-1]) - 1)}~"  # later than any day before the last
+        return (
+            query.replace(f"BETWEEN '{self.first}'", f"BETWEEN '{self.first}~'"),
+            query.replace(f"AND '{self.last}'", f"AND '{before}'"),
+        )
+
     def __str__(self) -> str:
         return f"from {self.first} to {self.last} (both days included)"
 
 
-def choose_period(rng: np.random.Generator) -> Period:
-    """Half a year at least, within the years of the events."""
-    num_months = 12 * (LAST_YEAR - FIRST_YEAR + 1)
-    first = int(rng.integers(num_months - 6))
-    last = int(rng.integers(first + 6, num_months))
-    days = [f"{FIRST_YEAR + month // 12}-{month % 12 + 1:02d}-{day}" for month, day in ((first, "01"), (last, "15"))]
-    return Period(*days)
+def choose_period(rng: np.random.Generator, events: Sequence[Event]) -> Period:
+    """From the day of one of these events to that of another, so that it matters whether both days are included."""
+    days = sorted({event.day for event in events}) or [f"{FIRST_YEAR}-01-01"]
+    first, last = sorted(int(place) for place in rng.integers(len(days), size=2))
+    return Period(days[first], days[last])
