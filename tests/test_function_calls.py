@@ -99,6 +99,8 @@ def test_any_text_is_read_or_refused(text):
         ("java", '[a.B.run(x = 5L, y = "t, (", z = new int[]{1, 2})]', {"x": "5L", "y": "t, (", "z": "new int[]{1, 2}"}),  # noqa: E501
         ("javascript", "[run(x={a: [1, 2]}, y='it')]", {"x": "{a: [1, 2]}", "y": "it"}),
         ("javascript", "[run(x=1, x=2)]", None), ("java", "[run(x=(1]", None), ("java", "no call", None),
+        ("java", "[run(x=)]", None), ("java", "[run(x=two words)]", None), ("java", "[run(x=[1])]", None),
+        ("javascript", "[run(x=1 +)]", None), ("java", "[run(1, x=new Job(2))]", {"x": "new Job(2)"}),
     ],
 )  # fmt: skip
 def test_values_of_other_languages_are_the_texts_of_expressions(language, text, arguments):

@@ -7,6 +7,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 _MAX_NUMBER = 10**400
@@ -163,8 +164,10 @@ def _small(value: Any) -> Any:
 def read_named_text(text: str, language: str) -> Call:
     """One Java or JavaScript call whose arguments are named, as in `run(count = 5, name = "x")`, as texts.
 
-    A value is the source text of an expression; a string in quotes loses them. A small reader for what policies
-    write: brackets and quotes must close, and each argument must be named. It does not know the languages' grammar.
+    A value is the source text of an expression; a string in quotes loses them, and positional arguments vanish. This
+    is a small reader for what policies write, where the leaderboard parses the whole language: brackets and quotes must
+    close and values must look like one expression, but `user:online` passes here, and the body of an anonymous class,
+    as in `new HashMap<>() {{ put("a", 1); }}`, is kept, which the leaderboard's reader drops.
 
     Raises:
         UnreadableCalls: it is something else.
@@ -176,20 +179,43 @@ def read_named_text(text: str, language: str) -> Call:
     for piece in _split(match[2], ","):
         if not piece.strip():
             continue
-        named = re.fullmatch(r"\s*([\w$]+)\s*=(?!=)\s*(.+?)\s*", piece, re.DOTALL)
+        named = re.fullmatch(r"\s*([\w$]+)\s*=(?!=)\s*(.*?)\s*", piece, re.DOTALL)
         if not named:
             continue  # positional arguments vanish
         if named[1] in arguments:
             raise UnreadableCalls(f"the argument {named[1]!r} is given twice")
-        arguments[named[1]] = _plain(named[2], language)
+        _require_expression(named[2], language)
+        arguments[named[1]] = _plain(named[2])
     return Call(re.sub(r"\s", "", match[1]), arguments)
 
 
-def _plain(value: str, language: str) -> str:
-    quotes = "\"'`" if language == "javascript" else "\"'"
-    if len(value) >= 2 and value[0] == value[-1] and value[0] in quotes[:2]:
-        return value[1:-1]
-    return value
+_TOKEN = re.compile(
+    r"""\s+|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`|[\w$]+(?:\.\d\w*)?|.""", re.DOTALL
+)
+_BEFORE_OPERANDS = frozenset(
+    ("new", "typeof", "instanceof", "in", "of", "function", "async", "await", "void", "delete")
+)
+_ENDS = "+-*/%=<>&|^,:?!~"
+
+
+def _require_expression(text: str, language: str) -> None:
+    """Refuse what is no expression for the plainest of reasons: blank, two values side by side, a loose operator."""
+    tokens = [token for token in _TOKEN.findall(text) if not token.isspace()]
+    if not tokens or tokens[-1] in _ENDS or tokens[0] in "*/%=<>&|^,.:?)":
+        raise UnreadableCalls(f"{text!r:.60} is no expression")
+    if language == "java" and tokens[0] in "[{":
+        raise UnreadableCalls(f"{text!r:.60} is no expression of Java")
+    for left, right in pairwise(tokens):
+        if _is_operand(left) and _is_operand(right) and left not in _BEFORE_OPERANDS and right not in _BEFORE_OPERANDS:
+            raise UnreadableCalls(f"{left:.30} and {right:.30} stand side by side")
+
+
+def _is_operand(token: str) -> bool:
+    return token[0] in "\"'`$_" or token[0].isalnum()
+
+
+def _plain(value: str) -> str:
+    return value[1:-1] if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'" else value
 
 
 def _split(text: str, separator: str) -> list[str]:
