@@ -46,6 +46,7 @@ def test_who_does_nothing_earns_nothing(env_type, turns):
         responses = play(env, task, turns)
 
         assert (reward_of(responses), responses[-1].terminated) == (0.0, True)
+        assert responses[-1].score.reason.startswith(("the database is not", "not said: "))
 
 
 @every_env

@@ -76,10 +76,10 @@ def test_a_tool_says_what_is_impossible_and_changes_nothing(domain, call, proble
 def test_the_gift_card_pays_the_difference_to_the_cent_and_the_history_keeps_the_sum_as_it_is():
     desk = desk_of("retail")
 
-    order = desk.modify_pending_order_items("#W1000001", ["7000000006"], ["7000000005"], "gift_card_1001")
+    order = desk.modify_pending_order_items("#W1000001", ["7000000006"], ["7000000007"], "gift_card_1001")
 
-    assert (order["status"], order["payment_history"][-1]["amount"]) == ("pending (item modified)", 34.9 - 29.99)
-    assert desk.get_user_details("ada_lark_1001")["payment_methods"]["gift_card_1001"]["balance"] == 55.09
+    assert (order["status"], order["payment_history"][-1]["amount"]) == ("pending (item modified)", 31.5 - 29.99)
+    assert desk.get_user_details("ada_lark_1001")["payment_methods"]["gift_card_1001"]["balance"] == 58.49
 
 
 def test_an_exchange_is_noted_in_sorted_lists_with_a_rounded_difference():

@@ -35,7 +35,7 @@ class TauEnv(ToolEnv):
 
     The episode ends with the user's last word or with the tool `transfer_to_human_agents`, and then pays 1 where the
     database is as the reference actions leave it and everything was said that had to be; before that and where a budget
-    ends it, it pays nothing. No other message tells what the reference actions are.
+    ends it, it pays nothing. Nothing that the policy or the user reads tells the reference actions.
 
     Without data, a small made-up world takes the place of the benchmark: its tasks have keys that begin with "made-up",
     and a warning is logged. Figures from it are no figures of tau-bench. Nor are any with the default user, who tells
@@ -47,8 +47,8 @@ class TauEnv(ToolEnv):
             environment variable LLMGYM_DATA_DIR names, or the made-up world where it is not set.
         version: 1, or 2 for tau2-bench.
         rule: "strict" leaves out tasks that ask for no change and no output, which doing nothing would solve, demands
-            outputs as whole numbers or words and is exact to the cent. "official" is the published rule, whose end
-            states differ if 1 became 1.0; it finds an output "10" in "2100".
+            outputs as whole numbers or words in messages that do not recite numbers, and is exact to the cent.
+            "official" is the published rule, whose end states differ if 1 became 1.0; it finds "10" in "2100".
         assertions: what to do with tasks of version 2 whose reward is also a language model's verdict on assertions:
             "skip" them, or "ignore" the assertions.
         user: "script", as above; the address of an endpoint, whose model `user_model` plays the user; a function from
@@ -64,7 +64,6 @@ class TauEnv(ToolEnv):
 
     domain: ClassVar[str]
     default_limits: ClassVar[Limits] = Limits(turns=40, turn_tokens=1024, episode_tokens=16_384, context_tokens=32_768)
-    default_tool_format: ClassVar[str] = "hermes"
 
     def __init__(
         self,
