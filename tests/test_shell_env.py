@@ -212,8 +212,7 @@ def test_prompts_are_the_users():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", ["process", "bwrap"])
-def test_the_environment_keeps_its_promises(level, require):
-    sandbox_of(level, require, num_workers=1).close()
+def test_the_environment_keeps_its_promises(require):
+    sandbox_of("bwrap", require, num_workers=1).close()
 
-    llmgym.check_env("llmgym/Shell-v0", num_tasks=5, **settings_of(level))
+    llmgym.check_env("llmgym/Shell-v0", num_tasks=3, deadline_s=60, sandbox="bwrap")

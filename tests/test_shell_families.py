@@ -40,13 +40,27 @@ def test_shell_commands_reach_what_the_generator_computed(family, session):
     assert all(word in printed for word in (exercise.answer or "").split())
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_solves_one_task_does_not_solve_the_next(family, session):
+    one, other = (FAMILIES[family](Random(seed), 1) for seed in (1, 2))
+    session.command("find . -mindepth 1 -delete")
+    lay(session, one.before)
+
+    session.command(other.commands)
+
+    is_done = difference(one.goal, dump(session), partial(unpack, session), exact_modes=one.exact_modes) is None
+    assert not is_done or one.answer not in (None, other.answer)
+
+
+LEVELS = ("process", "landlock", "bwrap")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("difficulty", [1, 2, 3])
-@pytest.mark.parametrize("level", ["process", "landlock", "bwrap"])
-def test_reference_turns_earn_the_full_reward_in_every_sandbox_and_difficulty(level, difficulty, require):
-    sandbox_of(level, require).close()
-    for index, family in enumerate(FAMILIES):
-        score, task = solved(family, level, difficulty=difficulty, index=index % 5)
+@pytest.mark.parametrize("level", LEVELS)
+def test_reference_turns_earn_the_full_reward_in_every_sandbox(level, require):
+    sandbox_of(level, require, num_workers=1).close()
+    for family in list(FAMILIES)[LEVELS.index(level) :: 3]:
+        score, task = solved(family, level, difficulty=3)
         assert score.reward == 1.0, (score.reason, task.prompt)
 
 
@@ -96,22 +110,13 @@ def test_difficulty_changes_the_task():
         assert len({str(FAMILIES[family](Random(5), difficulty)) for difficulty in (1, 2, 3)}) == 3, family
 
 
-@pytest.mark.slow
-def test_what_solves_one_task_does_not_solve_the_next():
-    for family in FAMILIES:
-        env = ShellEnv(families=[family], **TRUSTED)
-        one, other = env.tasks("train")[0], env.tasks("train")[1]
-        commands, answer = (turn.arguments for turn in env.solve(other))
-        assert play(env, one, commands["command"], answer=answer["answer"])[0].reward == 0.0
-        env.close()
+@pytest.mark.parametrize("family", ["largest_file", "sort_table"])
+def test_reading_everything_and_ending_earns_nothing(family):
+    env = ShellEnv(families=[family], **TRUSTED)
+    task = env.tasks("train")[0]
 
+    first, (shown,) = play(env, task, "find . | sort; find . -type f -exec cat {} +")
+    others = [play(env, task, answer=answer)[0] for answer in (shown, task.prompt, "0", "yes")]
 
-@pytest.mark.slow
-def test_reading_everything_and_ending_earns_nothing():
-    for family in FAMILIES:
-        env = ShellEnv(families=[family], **TRUSTED)
-        task = env.tasks("train")[0]
-        _, (shown,) = play(env, task, "find . | sort; find . -type f -exec cat {} +")
-        for answer in ("", shown, task.prompt):
-            assert play(env, task, "find . -type f -exec cat {} +", answer=answer)[0].reward == 0.0
-        env.close()
+    assert [score.reward for score in (first, *others)] == [0.0] * 5
+    env.close()
