@@ -1,4 +1,4 @@
-"""A store that the policy serves: what earns the reward, what looks like it, and who plays the customer."""
+"""A store that the policy serves: what earns the reward, and what only looks like it."""
 
 import copy
 import json
