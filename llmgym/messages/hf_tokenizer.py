@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
 from ..errors import TokenizerError
-from .protection import Protection
+from .protection import Protection, one_of
 from .template_form import turn_ends
 
 
@@ -53,7 +53,9 @@ class HFTokenizer:
         self._protection = Protection(controls)
         # The longest first; together with the spaces that are read as part of it.
         texts = sorted((text for text in controls if text), key=len, reverse=True)
-        self._control_text = re.compile("|".join(r"\s*" * (text in lstripped) + re.escape(text) for text in texts))
+        spaced = [text for text in texts if text in lstripped]
+        patterns = [rf"\s*{one_of(spaced)}"] * bool(spaced) + [one_of(texts)] * bool(texts)
+        self._control_text = re.compile("|".join(patterns))
         end_texts = turn_ends(self.apply_template, self._pieces, controls.__contains__, str(backend.eos_token))
         template_ends = [controls[text] for text in end_texts]
         self.eos_id: int = [*template_ends, backend.eos_token_id][0]

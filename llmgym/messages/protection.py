@@ -1,10 +1,17 @@
 """Control-token text in contents, hidden from the template and the tokenizer that would take it for control tokens."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _FIRST = 0x10F000
 """Of the characters that stand for others: the end of Unicode's last private plane."""
+
+
+def one_of(texts: Sequence[str]) -> str:
+    """The pattern of the first of these texts that is there. A tokenizer may have a thousand: most places are passed by
+    at their first character."""
+    first = "".join(sorted({re.escape(text[0]) for text in texts}))
+    return f"(?=[{first}])(?:{'|'.join(map(re.escape, texts))})"
 
 
 class Protection:
@@ -23,7 +30,7 @@ class Protection:
         self._original_of = {private: chr(code) for code, private in self._private_of.items()}
         self._escape = chr(_FIRST + len(characters))
         private = "".join([*self._original_of, self._escape])
-        self._needs_protection = re.compile("|".join([*map(re.escape, texts), f"[{private}]"]))
+        self._needs_protection = re.compile("|".join([*([one_of(texts)] if texts else []), f"[{private}]"]))
         self._is_protected = re.compile(f"{self._escape}[{private}]|[{private}]")
 
     def protect(self, text: str) -> str:
