@@ -44,6 +44,38 @@ def test_a_verdict_and_its_label_are_the_leaderboards(task, answer):
     assert (mistake.label if mistake else None) == answer["label"]
 
 
+PLAY = {
+    "name": "play",
+    "parameters": {"properties": {"track": {"type": "integer"}}, "required": ["track"]},
+}
+
+
+def matched_greedily(tracks, allowed):
+    """Each wanted call takes the first call left that is right for it; all must find one."""
+    left = list(tracks)
+    for each in allowed:
+        right = [track for track in left if track in each]
+        if not right:
+            return False
+        left.remove(right[0])
+    return not left
+
+
+@given(
+    st.lists(st.integers(1, 3), max_size=4), st.lists(st.lists(st.integers(1, 3), min_size=1), min_size=1, max_size=4)
+)
+def test_parallel_calls_are_matched_greedily_and_each_but_once(tracks, allowed):
+    mistake = find_mistake(
+        [Call("play", {"track": track}) for track in tracks],
+        [PLAY],
+        [("play", {"track": each}) for each in allowed],
+        category="parallel",
+        language="python",
+    )
+
+    assert (mistake is None) == matched_greedily(tracks, allowed)
+
+
 def calls_in(text, language="python"):
     return [(call.name, call.arguments) for call in read_calls(text, language)]
 
