@@ -134,6 +134,7 @@ def test_an_answer_that_takes_for_ever_to_score_is_wrong():
 DRAWN_FROM_SETS = ["isomorphic_strings", "knight_swap", "polynomial_multiplication", "ransom_note", "word_ladder"]
 
 
+@pytest.mark.slow
 def test_the_same_key_is_the_same_problem_in_another_process():
     program = (
         "from llmgym.envs.reasoning_gym import ReasoningGymEnv\n"
