@@ -68,8 +68,11 @@ class RunRecord:
 def save_held_out(folder: Path, name: str, evaluations: Mapping[str, Evaluation]) -> None:
     """Write the episodes of evaluations, by decoding, under `name`, "before" or "after", in place of earlier ones."""
     for decoding, evaluation in evaluations.items():
-        _held_out_path(folder, name, decoding).unlink(missing_ok=True)
-        save_trajectories(_held_out_path(folder, name, decoding), evaluation.trajectories)
+        path = _held_out_path(folder, name, decoding)
+        unfinished = path.with_name(f"unfinished-{path.name}")  # whole at any time: the former file, or this
+        unfinished.unlink(missing_ok=True)
+        save_trajectories(unfinished, evaluation.trajectories)
+        unfinished.replace(path)
 
 
 def load_held_out(folder: Path, name: str, full_reward: float) -> dict[str, Evaluation]:
