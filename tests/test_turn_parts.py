@@ -42,8 +42,7 @@ def parser_of(tokenizer, form="auto", reasoning="auto", tools=TOOLS):
 
 
 def thinking(text, *, at_once=False):
-    parser = TurnParser("hermes", TOOLS, BYTES, thinks=True, thinks_at_once=at_once)
-    message = parser.parse(BYTES.encode(text))
+    message = TurnParser("hermes", TOOLS, BYTES, thinks=True).parse(BYTES.encode(text), is_thinking=at_once)
     return message.reasoning, message.content, len(message.tool_calls)
 
 
@@ -173,6 +172,38 @@ def test_each_family_tells_reasoning_from_words(tokenizer_of, name, text):
     message = parser_of(tokenizer, tools=[]).parse(ids)
 
     assert (message.reasoning, message.content) == ("so", "4")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "prefill", "is_opened"),
+    [
+        ("<user>a<end><assistant><think>\n", "", True),
+        ("<user>a<end><assistant><think>\n", "so", True),
+        ("<user>a<end><assistant><think>\n\n</think>\n\n", "", False),
+        ("<user>a<end><assistant>", "<think>", False),  # the prefill is part of the turn
+        ("<user><think> a<end><assistant>", "", False),
+    ],
+)
+def test_whether_a_prompt_opens_the_reasoning_is_seen_at_its_end(prompt, prefill, is_opened):
+    ids = BYTES.encode(prompt + prefill)
+    parser = TurnParser("hermes", TOOLS, BYTES, thinks=True)
+
+    assert parser.opens_thinking([*ids, 1, 2], len(ids), prefill=prefill) == is_opened
+    assert not TurnParser("hermes", TOOLS, BYTES).opens_thinking(ids, len(ids), prefill=prefill)
+
+
+def test_a_turn_that_a_template_does_not_begin_in_reasoning_is_read_as_it_stands(tokenizer_of):
+    # DeepSeek's template opens the reasoning of an answer to the user, and not behind the result of a tool.
+    env = TokenEnv(Asks(), view="turn", tokenizer=tokenizer_of("deepseek-v3"))
+    env.reset(seed=0)
+    call, _ = env.solve(env.episode.task)
+
+    env.step(env.encode_turn(call))
+    env.step([*env.tokenizer.encode("found"), env.tokenizer.eos_id])
+
+    first, second = (turn.message for turn in env.trajectory().turns)
+    assert first.text.startswith("\n</think>")
+    assert (second.content, second.reasoning, env.trajectory().reward) == ("found", "", 1.0)
 
 
 @pytest.mark.parametrize(

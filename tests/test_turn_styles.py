@@ -19,10 +19,10 @@ STYLES = {
     "qwen2.5": TurnStyle("hermes"),
     "qwen3": TurnStyle("hermes", thinks=True),
     "qwen3-2507": TurnStyle("hermes"),
-    "qwen3.5": TurnStyle("qwen_xml", thinks=True, thinks_at_once=True),
+    "qwen3.5": TurnStyle("qwen_xml", thinks=True),
     "qwen3.5-nothink": TurnStyle("qwen_xml", thinks=True),
-    "qwen3.6": TurnStyle("qwen_xml", thinks=True, thinks_at_once=True),
-    "qwen3.8": TurnStyle("qwen_xml", thinks=True, thinks_at_once=True),
+    "qwen3.6": TurnStyle("qwen_xml", thinks=True),
+    "qwen3.8": TurnStyle("qwen_xml", thinks=True),
     "llama3": TurnStyle(),
     "llama3.1": TurnStyle("llama_json"),
     "llama3.2": TurnStyle("llama_json"),
@@ -31,18 +31,22 @@ STYLES = {
     "gemma4": TurnStyle("gemma"),
     "phi3": TurnStyle(),
     "phi3.5": TurnStyle(),
-    "deepseek-r1": TurnStyle(thinks=True, thinks_at_once=True),  # it refuses calls as transformers gives them
-    "deepseek-v3": TurnStyle("deepseek", thinks=True, thinks_at_once=True),
+    "deepseek-r1": TurnStyle(thinks=True),  # it refuses calls as transformers gives them
+    "deepseek-v3": TurnStyle("deepseek", thinks=True),
     "gpt-oss": TurnStyle("harmony"),
     "glm4.5": TurnStyle("glm", thinks=True),
     "smolvlm": TurnStyle(),
     "lfm2": TurnStyle(),
     "lfm2-v2": TurnStyle("lfm"),
     "lfm2.5": TurnStyle("lfm", thinks=True),
-    "nemotron3-nano": TurnStyle("qwen_xml", thinks=True, thinks_at_once=True),
-    "nemotron3-ultra": TurnStyle("qwen_xml", thinks=True, thinks_at_once=True),
+    "nemotron3-nano": TurnStyle("qwen_xml", thinks=True),
+    "nemotron3-ultra": TurnStyle("qwen_xml", thinks=True),
     "cohere": TurnStyle(),
     "cohere2": TurnStyle(),
+    "mistral-v3": TurnStyle("mistral_list"),
+    "mistral-v7": TurnStyle("mistral_list"),
+    "mistral-v11": TurnStyle("mistral"),
+    "mistral-v13": TurnStyle("mistral"),
     "chatml": TurnStyle(),
     "llmgym": TurnStyle(),
 }
@@ -86,12 +90,6 @@ def test_the_style_of_each_template_is_found(tokenizer_of, name):
 
 def test_every_family_has_its_style_here():
     assert STYLES.keys() == FAMILIES.keys()
-
-
-def test_whether_the_prompt_opens_the_reasoning_depends_on_the_keywords_of_the_template(tokenizer_of):
-    tokenizer = tokenizer_of("qwen3.5")
-
-    assert not turn_style(tokenizer, {"enable_thinking": False}).thinks_at_once
 
 
 @pytest.mark.parametrize(
@@ -139,7 +137,7 @@ def turns(draw, family):
     return AssistantMessage(
         content=content,
         reasoning=draw(SAFE) if family.thinks and not content else "",
-        tool_calls=tuple(ToolCall("search", each, id=f"call_0_{index}") for index, each in enumerate(calls)),
+        tool_calls=tuple(ToolCall("search", each, id=f"call0000{index}") for index, each in enumerate(calls)),
     )
 
 
@@ -149,7 +147,7 @@ def sampled(data, tokenizer, name):
     turn = data.draw(turns(family))
     prompt = text_at_once(backend, family, USER, tools=TOOLS, add_generation_prompt=True)
     closed = text_at_once(backend, family, [*USER, turn], tools=TOOLS)
-    if STYLES[name].thinks_at_once and not closed.startswith(prompt):
+    if prompt.rstrip().endswith("<think>") and not closed.startswith(prompt):
         prompt = prompt.rpartition("<think>")[0]
         said = closed.removeprefix(prompt).removeprefix("<think>")
         said = said if "</think>" in said else f"</think>{said}"
@@ -158,7 +156,10 @@ def sampled(data, tokenizer, name):
     assume(closed.startswith(prompt))  # a prompt without reasoning has no turn with some
     end = (family.ends.split() or [family.eos])[-1]
     ids = backend(said.rpartition(end)[0] or said, add_special_tokens=False)["input_ids"]
-    return turn, (*ids, backend.convert_tokens_to_ids(end))
+    prompt_ids = tokenizer.encode_protected(
+        text_at_once(backend, family, USER, tools=TOOLS, add_generation_prompt=True)
+    )
+    return turn, (*ids, backend.convert_tokens_to_ids(end)), prompt_ids
 
 
 def calls_of(message):
@@ -170,10 +171,10 @@ def calls_of(message):
 @pytest.mark.parametrize("name", CALLING)
 def test_the_calls_that_a_template_writes_are_read(tokenizer_of, name, data):
     tokenizer = tokenizer_of(name)
-    turn, ids = sampled(data, tokenizer, name)
+    turn, ids, prompt_ids = sampled(data, tokenizer, name)
     parser = turn_style(tokenizer).parser("auto", "auto", TOOLS, tokenizer)
 
-    message = parser.parse(ids)
+    message = parser.read([*prompt_ids, *ids], len(prompt_ids))
 
     assert calls_of(message) == calls_of(turn)
     assert (message.content.strip(), message.malformed_calls) == (turn.content.strip(), ())
@@ -201,11 +202,13 @@ def test_in_what_is_written_for_a_call_the_marks_are_control_tokens(tokenizer_of
 
 @settings(max_examples=15)
 @given(st.data())
-@pytest.mark.parametrize("name", [name for name in CALLING if STYLES[name].form not in ("harmony", "lfm")])
+@pytest.mark.parametrize(
+    "name", [name for name in CALLING if STYLES[name].form not in ("harmony", "lfm", "mistral", "mistral_list")]
+)
 def test_a_call_is_written_to_the_letter_as_the_template_writes_it(tokenizer_of, name, data):
-    # gpt-oss samples another head than its template writes; LFM's templates escape nothing.
+    # gpt-oss samples another head than its template writes, Mistral writes ids, and LFM's templates escape nothing.
     tokenizer = tokenizer_of(name)
-    turn, ids = sampled(data, tokenizer, name)
+    turn, ids, _ = sampled(data, tokenizer, name)
     parser = turn_style(tokenizer).parser("auto", "auto", TOOLS, tokenizer)
 
     text = parser.write(turn.tool_calls[0]).removesuffix("<|tool_response>")
@@ -220,7 +223,7 @@ def tokens(backend, **texts):
     return {name: backend.convert_tokens_to_ids(text) for name, text in texts.items()}
 
 
-def renderers_parser(name, tokenizer):
+def renderers_parser(name, tokenizer, is_thinking):
     """What the package renderers has for this form: from ids to its verdict."""
     parsing = pytest.importorskip("renderers.parsing")
     backend, stops, style = tokenizer.backend, set(tokenizer.end_ids), STYLES[name]
@@ -231,7 +234,7 @@ def renderers_parser(name, tokenizer):
             end = thinks["think_end_id"] if style.thinks else None
             return partial(parsing.parse_qwen3, backend, stop_ids=stops, reasoning_end_id=end, **calls)
         case "qwen_xml":
-            more = {"tools": TOOLS, "prefilled_thinking": style.thinks_at_once}
+            more = {"tools": TOOLS, "prefilled_thinking": is_thinking}
             return partial(parsing.parse_qwen35, backend, stop_ids=stops, **calls, **thinks, **more)
         case "glm":
             marks = {"arg_key": "<arg_key>", "arg_key_end": "</arg_key>", "arg_value": "<arg_value>"}
@@ -242,7 +245,11 @@ def renderers_parser(name, tokenizer):
             marks = ("tool_calls_begin", "tool_calls_end", "tool_call_begin", "tool_call_end", "tool_sep")
             texts = {f"{mark}_id": f"<\uff5c{mark.replace('_', chr(0x2581))}\uff5c>" for mark in marks}
             return partial(
-                parsing.parse_deepseek_v3, backend, stop_ids=stops, prefilled_thinking=True, **tokens(backend, **texts)
+                parsing.parse_deepseek_v3,
+                backend,
+                stop_ids=stops,
+                prefilled_thinking=is_thinking,
+                **tokens(backend, **texts),
             )
         case "harmony":
             marks = ("return", "call", "start", "end", "channel", "message", "constrain")
@@ -252,7 +259,9 @@ def renderers_parser(name, tokenizer):
             return partial(parsing.parse_llama_3, backend, stop_ids=stops)
 
 
-COMPARED = [name for name in CALLING if STYLES[name].form not in ("gemma", "lfm")]
+COMPARED = [
+    name for name in CALLING if STYLES[name].form in ("hermes", "qwen_xml", "glm", "deepseek", "harmony", "llama_json")
+]
 
 
 @settings(max_examples=15)
@@ -260,10 +269,11 @@ COMPARED = [name for name in CALLING if STYLES[name].form not in ("gemma", "lfm"
 @pytest.mark.parametrize("name", COMPARED)
 def test_well_formed_turns_are_read_as_the_package_renderers_reads_them(tokenizer_of, name, data):
     tokenizer = tokenizer_of(name)
-    theirs = renderers_parser(name, tokenizer)
-    _, ids = sampled(data, tokenizer, name)
+    parser = turn_style(tokenizer).parser("auto", "auto", TOOLS, tokenizer)
+    _, ids, prompt_ids = sampled(data, tokenizer, name)
+    theirs = renderers_parser(name, tokenizer, parser.opens_thinking(prompt_ids, len(prompt_ids)))
 
-    ours = turn_style(tokenizer).parser("auto", "auto", TOOLS, tokenizer).parse(ids)
+    ours = parser.read([*prompt_ids, *ids], len(prompt_ids))
     # The head of gpt-oss's first message begins in the prompt.
     head = tokenizer.encode_protected("<|start|>assistant") if name == "gpt-oss" else []
     other = theirs(token_ids=[*head, *ids])

@@ -207,24 +207,29 @@ class Episode:
     def _turn_prefill(self) -> str:
         return self._prefill if len(self._turns) == 1 else ""
 
-    def _read(self, turn_ids: Sequence[int], *, is_cut: bool = False) -> AssistantMessage:
-        return self.parser.parse(turn_ids, prefill=self._turn_prefill, turn_index=len(self._turns) - 1, is_cut=is_cut)
+    def encode(self, text: str) -> list[int]:
+        """The ids of the text of a turn, without an end token, as the newest prompt has begun it."""
+        ids, start = (self.ids, self._turns[-1].start) if self._turns else ([], 0)
+        return self.parser.encode(text, is_thinking=self.parser.opens_thinking(ids, start, prefill=self._turn_prefill))
 
-    def _stop_turn(self) -> tuple[TurnInProgress, list[int]]:
+    def _read(self, *, is_cut: bool = False) -> AssistantMessage:
+        start, prefill, index = self._turns[-1].start, self._turn_prefill, len(self._turns) - 1
+        return self.parser.read(self.ids, start, prefill=prefill, turn_index=index, is_cut=is_cut)
+
+    def _stop_turn(self) -> TurnInProgress:
         turn = self._turns[-1]
         turn.stop = len(self.ids)
         self._num_closed += turn.stop - turn.start
-        return turn, self.ids[turn.start :]
+        return turn
 
     def _close_turn(self) -> bool:
-        turn, ids = self._stop_turn()
-        turn.message = self._read(ids)
+        turn = self._stop_turn()
+        turn.message = self._read()
         turn.asked_at = self._clock()
         self.messages.append(turn.message)
         if turn.message.malformed_calls and self.settings.malformed_call == "end":
-            problem = turn.message.malformed_calls[0].problem
-            score = Score(reward=0.0, reason=f"a tool call cannot be read: {problem}")
-            turn.score = self.settings.penalized(score, turn.message)
+            reason = f"a tool call cannot be read: {turn.message.malformed_calls[0].problem}"
+            turn.score = self.settings.penalized(Score(reward=0.0, reason=reason), turn.message)
             self.new_messages = ()
             self._end(StopReason.PARSE_FAILURE, terminated=True)
             return False
@@ -232,10 +237,10 @@ class Episode:
 
     def _cut_turn(self) -> None:
         """A token budget ended the turn: it is kept, but neither read nor scored."""
-        turn, ids = self._stop_turn()
-        turn.message = self._read(ids, is_cut=True)
+        turn = self._stop_turn()
+        turn.message = self._read(is_cut=True)
         self.new_messages = ()
-        is_token_budget = len(ids) >= self.settings.limits.turn_tokens or self._is_spent
+        is_token_budget = turn.stop - turn.start >= self.settings.limits.turn_tokens or self._is_spent
         self._end(StopReason.TOKEN_BUDGET if is_token_budget else StopReason.CONTEXT_FULL)
 
     @property
@@ -374,11 +379,9 @@ class Episode:
         if not self._segments and self.is_valid:
             raise ResetNeeded("No episode was begun, so there is no trajectory; call reset() first.")
         turns = [turn for turn in self._turns if turn.stop > turn.start]
-        if not self.is_over and not self.is_waiting and len(self.ids) > (start := self._turns[-1].start):
+        if not self.is_over and not self.is_waiting and len(self.ids) > self._turns[-1].start:
             # A copy: the turn itself stays open.
-            turns.append(
-                replace(self._turns[-1], stop=len(self.ids), message=self._read(self.ids[start:], is_cut=True))
-            )
+            turns.append(replace(self._turns[-1], stop=len(self.ids), message=self._read(is_cut=True)))
         records = tuple(turn.record() for turn in turns)
         return Trajectory(
             segments=tuple(

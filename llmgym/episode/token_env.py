@@ -263,9 +263,9 @@ class TokenEnv(gym.Env[Any, Any]):
     def encode_turn(self, text: str) -> list[int]:
         """The ids of a turn that says `text`: up to its first stop string, or else with the end token."""
         ends = [text.find(stop) + len(stop) for stop in self.episode.settings.stop_strings if stop in text]
+        ids = self.episode.encode(text[: min(ends)] if ends else text)
         if ends:
-            return self.episode.parser.encode(text[: min(ends)])
-        ids = self.episode.parser.encode(text)
+            return ids
         return ids if ids and ids[-1] in self._end_ids else [*ids, self.tokenizer.eos_id]
 
     # -- inside ------------------------------------------------------------------------------------------------

@@ -33,8 +33,10 @@ def ask_sampler(
 
     async def ask(messages: Sequence[Message]) -> str:
         async with sampler.session(seed=_seed_of(messages, seed)) as session:
-            completion = await session.sample(chat.render(messages), params)
-        return parser.parse(completion.token_ids).content
+            prompt_ids = chat.render(messages)
+            completion = await session.sample(prompt_ids, params)
+        is_thinking = parser.opens_thinking(prompt_ids, len(prompt_ids))
+        return parser.parse(completion.token_ids, is_thinking=is_thinking).content
 
     return ask
 

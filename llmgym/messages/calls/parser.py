@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ...errors import ConfigError
 from ..message import AssistantMessage, ToolCall
-from ..tokenizer import TemplateTokenizer, Tokenizer, end_ids_of
+from ..tokenizer import TemplateTokenizer, Tokenizer, end_ids_of, turn_text
 from .channel_forms import GemmaForm, HarmonyForm
 from .form import Form, Parts, Schemas
 from .json_forms import (
@@ -20,7 +20,7 @@ from .json_forms import (
 from .python_forms import LfmForm, LlamaPythonForm, ToolCodeForm
 from .tag_form import TagForm
 from .tagged_forms import GlmForm, QwenXmlForm
-from .thinking import behind_thinking, split_thinking
+from .thinking import OPENING, behind_thinking, split_thinking
 
 FORMS: Mapping[str, type[Form]] = {
     "tag": TagForm,
@@ -42,6 +42,10 @@ FORMS: Mapping[str, type[Form]] = {
 """Forms of turns by their names."""
 
 
+_TAIL = 32
+"""Tokens at the end of a prompt in which it may open the turn's reasoning."""
+
+
 class TurnParser:
     """Reads turns in one of the known forms, and writes turns that call tools.
 
@@ -53,25 +57,28 @@ class TurnParser:
         tools: schemas of the tools there are; with none, nothing is read as a call.
         tokenizer: of the ids.
         thinks: True where turns begin with a block of reasoning, `<think>…</think>`.
-        thinks_at_once: True where the prompt has opened that block.
 
     Raises:
         ConfigError: there is no such form, or a tool's calls cannot be written in it.
     """
 
-    def __init__(
-        self, form: str, tools: Schemas, tokenizer: Tokenizer, *, thinks: bool = False, thinks_at_once: bool = False
-    ) -> None:
+    def __init__(self, form: str, tools: Schemas, tokenizer: Tokenizer, *, thinks: bool = False) -> None:
         if form not in FORMS:
             raise ConfigError(f"tool_format is {form!r}, but known are 'auto', {', '.join(map(repr, FORMS))}.")
         self.form, self._form, self._form_without_calls = form, FORMS[form](tools), FORMS[form](())
-        self._tokenizer, self._thinks, self._thinks_at_once = tokenizer, thinks, thinks_at_once
+        self._tokenizer, self._thinks = tokenizer, thinks
         self._controls = tokenizer if isinstance(tokenizer, TemplateTokenizer) else None
         self._end_ids = end_ids_of(tokenizer)
         self._marker = re.compile(f"({'|'.join(map(re.escape, self._form.markers))})")
 
     def parse(
-        self, token_ids: Sequence[int], *, prefill: str = "", turn_index: int = 0, is_cut: bool = False
+        self,
+        token_ids: Sequence[int],
+        *,
+        prefill: str = "",
+        turn_index: int = 0,
+        is_thinking: bool = False,
+        is_cut: bool = False,
     ) -> AssistantMessage:
         """The turn with its calls, in order; what cannot be read is kept with the reason.
 
@@ -79,6 +86,7 @@ class TurnParser:
             token_ids: of the turn, kept with it.
             prefill: text that the prompt has begun the turn with.
             turn_index: number of the turn in its episode, which makes the ids of its calls the episode's only ones.
+            is_thinking: True where the prompt has opened the turn's reasoning; see `opens_thinking`.
             is_cut: True where the turn was not finished; then no calls are looked for.
         """
         said_ids = token_ids[:-1] if token_ids and token_ids[-1] in self._end_ids else token_ids
@@ -87,7 +95,7 @@ class TurnParser:
         parts = Parts(form.functions, self._reader_of(said_ids), self._restored)
         rest = text
         if self._thinks:
-            thought, rest = split_thinking(text, is_open=self._thinks_at_once)
+            thought, rest = split_thinking(text, is_open=is_thinking)
             if thought is not None:
                 parts.think(thought)
                 rest = rest.lstrip("\n")
@@ -104,6 +112,21 @@ class TurnParser:
             malformed_calls=tuple(parts.malformed),
             token_ids=tuple(token_ids),
         )
+
+    def read(
+        self, ids: Sequence[int], start: int, *, prefill: str = "", turn_index: int = 0, is_cut: bool = False
+    ) -> AssistantMessage:
+        """The turn that begins at `start` and ends a segment; whether it begins in reasoning is seen from its prompt.
+
+        Args:
+            ids: of the segment.
+            start: where the turn begins in it.
+            prefill: as in `parse`.
+            turn_index: as in `parse`.
+            is_cut: as in `parse`.
+        """
+        is_thinking = self.opens_thinking(ids, start, prefill=prefill)
+        return self.parse(ids[start:], prefill=prefill, turn_index=turn_index, is_thinking=is_thinking, is_cut=is_cut)
 
     def write(self, *calls: ToolCall) -> str:
         """The text of a turn that makes these calls and nothing else; `encode` gives its ids.
@@ -123,7 +146,20 @@ class TurnParser:
             f"tools {', '.join(self._form.functions) or 'none'}."
         )
 
-    def encode(self, text: str) -> list[int]:
+    def opens_thinking(self, ids: Sequence[int], start: int, *, prefill: str = "") -> bool:
+        """True where a prompt ends in the beginning of the reasoning that a turn goes on with.
+
+        Args:
+            ids: of a segment.
+            start: where the turn begins in it.
+            prefill: text that the prompt ends in, and that is part of the turn.
+        """
+        if not self._thinks:
+            return False
+        tail = ids[max(0, start - _TAIL - 4 * len(prefill)) : start]  # a character has up to four tokens
+        return turn_text(self._tokenizer, tail).removesuffix(prefill).rstrip().endswith(OPENING)
+
+    def encode(self, text: str, *, is_thinking: bool = False) -> list[int]:
         """The ids of a turn's text, without its end token.
 
         The form's markers become control tokens where the tokenizer has such; all other text is plain. What a turn must
@@ -131,7 +167,7 @@ class TurnParser:
         opened, and the head of a message.
         """
         text = self._form.whole(text)
-        if self._thinks_at_once:
+        if is_thinking:
             text = behind_thinking(text)
         pieces = self._marker.split(text) if self._controls is not None and self._form.markers else [text]
         if self._controls is None or len(pieces) == 1:

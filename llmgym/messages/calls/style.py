@@ -43,23 +43,20 @@ class TurnStyle:
     unknown_call: str = ""
     """A call in a form that is not known."""
     thinks: bool = False
-    """Turns begin with a block of reasoning."""
-    thinks_at_once: bool = False
-    """The prompt opens that block."""
+    """Turns begin with a block of reasoning, which the prompt may have opened."""
 
     @classmethod
     def of(cls, apply: Apply) -> "TurnStyle":
         """Found by trying."""
         header = _header(apply)
-        thinks_at_once = header.rfind(OPENING) > header.rfind(CLOSING)
-        thinks = thinks_at_once or _thinks(apply)
+        thinks = header.rfind(OPENING) > header.rfind(CLOSING) or _thinks(apply)
         unknown = ""
         for turn in _called_turns(apply, header):
             for name, form in FORMS.items():
                 if name != "tag" and _reads(form(_TOOLS), turn):
-                    return cls(name, thinks=thinks, thinks_at_once=thinks_at_once)
+                    return cls(name, thinks=thinks)
             unknown = turn if _CALL[1]["query"] in turn else unknown
-        return cls(unknown_call=unknown, thinks=thinks, thinks_at_once=thinks_at_once)
+        return cls(unknown_call=unknown, thinks=thinks)
 
     def parser(self, form: str, reasoning: str, tools: Schemas, tokenizer: Tokenizer) -> TurnParser:
         """The parser that is meant.
@@ -82,7 +79,7 @@ class TurnStyle:
                     f"Name the one that the policy is to use: tool_format={', '.join(map(repr, FORMS))}."
                 )
         thinks = self.thinks if reasoning == "auto" else reasoning == "think"
-        return TurnParser(form, tools, tokenizer, thinks=thinks, thinks_at_once=thinks and self.thinks_at_once)
+        return TurnParser(form, tools, tokenizer, thinks=thinks)
 
 
 def turn_style(tokenizer: Tokenizer, template_kwargs: Mapping[str, Any] | None = None) -> TurnStyle:
