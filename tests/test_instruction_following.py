@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from llmgym.envs.instruction_following.generated import DEFAULT_KINDS, GENERATED
 from llmgym.envs.instruction_following.quality import quality_problem
 
 import llmgym
-from llmgym.errors import ConfigError, DataError, DataNotFoundError
+from llmgym.errors import ConfigError, DataError, DataNotFoundError, MissingExtraError
 from llmgym.messages import AssistantMessage
 
 LENGTH = "length_constraints:number_words"
@@ -30,7 +31,13 @@ def generated(env, count=200):
 
 
 @pytest.fixture
-def public(tmp_path):
+def packages(require):
+    there = all(importlib.util.find_spec(name) for name in ("langdetect", "nltk"))
+    require("ifeval", there, "langdetect or nltk is not installed")
+
+
+@pytest.fixture
+def public(tmp_path, packages):
     """Makes an environment over two public rows; the second as the hub has it."""
     rows = [
         {"key": 7, "prompt": "No commas, please.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
@@ -57,9 +64,7 @@ def test_every_generated_prompt_comes_with_a_text_that_keeps_its_constraints(see
     assert constraints[-1][0] == LENGTH
 
 
-def test_the_kinds_that_need_packages_have_references_too(require):
-    there = all(importlib.util.find_spec(name) for name in ("langdetect", "nltk"))
-    require("ifeval", there, "langdetect or nltk is not installed")
+def test_the_kinds_that_need_packages_have_references_too(packages):
     env = InstructionFollowingEnv(kinds=GENERATED_KINDS)
 
     tasks = generated(env)
@@ -131,7 +136,7 @@ def test_public_prompts_are_for_testing_alone(public):
     assert env.solve(env.tasks("test")[0]) is None
 
 
-def test_a_missing_or_damaged_file_is_named(tmp_path, monkeypatch):
+def test_a_missing_or_damaged_file_is_named(tmp_path, monkeypatch, packages):
     monkeypatch.delenv("LLMGYM_DATA_DIR", raising=False)
     with pytest.raises(DataNotFoundError, match="data_dir or LLMGYM_DATA_DIR"):
         InstructionFollowingEnv(dataset="ifeval").tasks("test")
@@ -145,6 +150,15 @@ def test_a_missing_or_damaged_file_is_named(tmp_path, monkeypatch):
         (tmp_path / "input_data.jsonl").write_text(row)
         with pytest.raises(DataError, match=f"line 1.*{complaint}"):
             env.tasks("test")
+
+
+@pytest.mark.parametrize("package", ["langdetect", "nltk"])
+def test_a_missing_package_is_named_before_the_first_episode(public, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+
+    with pytest.raises(MissingExtraError, match=r"llmgym\[ifeval\]"):
+        public().tasks("test")
+    assert InstructionFollowingEnv().tasks("train")[0].prompt
 
 
 @pytest.mark.parametrize(
@@ -167,9 +181,7 @@ def test_the_environment_keeps_its_promises():
     assert not any(note.startswith("reference") for note in report.notes)
 
 
-def test_the_public_prompts_can_all_be_checked(data_folder, require):
-    there = all(importlib.util.find_spec(name) for name in ("langdetect", "nltk"))
-    require("ifeval", there, "langdetect or nltk is not installed")
+def test_the_public_prompts_can_all_be_checked(data_folder, packages):
     env = InstructionFollowingEnv(dataset="ifeval", data_dir=str(data_folder))
     tasks = list(env.tasks("test"))
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from .languages import language_of
-from .sentences import num_sentences, word_tokens
+from .languages import language_of, require_langdetect
+from .sentences import num_sentences, require_nltk, word_tokens
 
 Check = Callable[..., bool]
 
@@ -190,6 +190,14 @@ OF_LANGUAGE = frozenset(("language:response_language", "change_case:english_capi
 """Kinds that need the package `langdetect`, and take `unknown_passes`."""
 OF_ENGLISH_TEXT = frozenset(("length_constraints:number_sentences", "change_case:capital_word_frequency"))
 """Kinds that need the package `nltk`."""
+
+
+def require_packages(kinds: Collection[str]) -> None:
+    """Raises MissingExtraError where a check of one of `kinds` needs a package that is not installed."""
+    if OF_LANGUAGE & set(kinds):
+        require_langdetect()
+    if OF_ENGLISH_TEXT & set(kinds):
+        require_nltk()
 
 
 def follows(text: str, kind: str, arguments: Mapping[str, Any], *, unknown_passes: bool = True) -> bool:

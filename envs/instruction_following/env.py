@@ -13,7 +13,7 @@ from llmgym.messages import AssistantMessage
 from llmgym.scoring import Score
 
 from ..prompt import PromptWording
-from .constraints import follows, follows_loosely
+from .constraints import CHECKS, follows, follows_loosely, require_packages
 from .generated import DEFAULT_KINDS, GENERATED_KINDS, generated_task
 from .public import public_file, public_tasks
 from .quality import quality_problem
@@ -90,8 +90,11 @@ class InstructionFollowingEnv(MessageEnv):
         Raises:
             ConfigError: there is no such split.
             DataError: a row of the public file cannot be used; DataNotFoundError: it is not there.
+            MissingExtraError: a kind needs a package that is not installed.
         """
-        if self._dataset == "ifeval" and split == "test":
+        is_public = self._dataset == "ifeval" and split == "test"
+        require_packages(tuple(CHECKS) if is_public else self._kinds)
+        if is_public:
             return public_tasks(public_file(self._data_dir))
         return GeneratedTasks(self._generate, split=split, seed=self._seed)
 

@@ -18,7 +18,7 @@ def language_of(text: str) -> str | None:
     Raises:
         MissingExtraError: the package `langdetect` is not installed.
     """
-    langdetect = require("langdetect", extra="ifeval", purpose="Telling the language of a text")
+    langdetect = require_langdetect()
     with _loading:  # profiles are read once
         factory = _factory()
     detector = factory.create()
@@ -27,6 +27,11 @@ def language_of(text: str) -> str | None:
         return str(detector.detect())
     except langdetect.LangDetectException:
         return None
+
+
+def require_langdetect() -> Any:
+    """The package. Raises MissingExtraError where it is not installed."""
+    return require("langdetect", extra="ifeval", purpose="Telling the language of a text")
 
 
 @functools.cache

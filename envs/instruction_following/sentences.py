@@ -40,7 +40,7 @@ def word_tokens(text: str) -> list[str]:
 
 def punkt_is_installed() -> bool:
     """True where sentences are split with the published parameters, as the published checks do."""
-    nltk = _nltk()
+    nltk = require_nltk()
     try:
         nltk.data.find("tokenizers/punkt_tab/english/")
     except LookupError:
@@ -50,7 +50,7 @@ def punkt_is_installed() -> bool:
 
 @functools.cache
 def _splitter() -> Any:
-    punkt = _nltk("nltk.tokenize.punkt")
+    punkt = require_nltk("nltk.tokenize.punkt")
     if punkt_is_installed():
         return punkt.PunktTokenizer("english")
     parameters = punkt.PunktParameters()
@@ -62,8 +62,9 @@ def _splitter() -> Any:
 
 @functools.cache
 def _words() -> Any:
-    return _nltk("nltk.tokenize.destructive").NLTKWordTokenizer()
+    return require_nltk("nltk.tokenize.destructive").NLTKWordTokenizer()
 
 
-def _nltk(module: str = "nltk") -> Any:
+def require_nltk(module: str = "nltk") -> Any:
+    """The package, or a module of it. Raises MissingExtraError where it is not installed."""
     return require(module, extra="ifeval", purpose="Counting sentences and words")
