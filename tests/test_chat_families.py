@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given, settings
@@ -359,3 +360,23 @@ def test_a_turn_that_says_nothing_ends_no_conversation(tokenizer_of, name):
 def test_a_template_that_refuses_a_conversation_is_named(tokenizer_of):
     with pytest.raises(TokenizerError, match=r"refuses a conversation of system, user: .*System role"):
         chat_for(tokenizer_of("gemma")).render([Message("system", "a"), Message("user", "b")])
+
+
+@pytest.fixture(scope="module")
+def published():
+    """Mistral's published vocabulary and the template that mistral-common writes for it."""
+    import mistral_common
+    from transformers.integrations.mistral.tokenizer import convert_tekken_tokenizer
+
+    path = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
+    return load_tokenizer(convert_tekken_tokenizer(str(path)))
+
+
+@pytest.mark.slow
+@settings(max_examples=30)
+@given(talk=talks())
+def test_conversations_grow_with_a_published_tokenizer_too(published, talk):
+    talk = fitted(talk, FAMILIES["mistral-v3"])
+    require_plain(talk, published)
+
+    check_growth(published, FAMILIES["mistral-v3"], talk)

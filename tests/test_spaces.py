@@ -215,3 +215,16 @@ def test_a_shared_batch_can_be_sliced_and_copied_into_a_plain_tuple():
     assert observations["last"][1:] == ("b", "c")
     assert copy.deepcopy(observations["last"]) == ("a", "b", "c")
     env.close()
+
+
+@given(st.sets(st.integers(0, 9), min_size=1, max_size=10), st.integers(0, 2**32 - 1))
+def test_of_several_end_tokens_none_comes_before_the_last_place(ends, seed):
+    end = min(ends)
+    space = Tokens(10, 6, end, seed=seed, other_end_ids=ends)
+
+    ids = space.sample()
+
+    assert ids in space
+    assert ids[-1] == end
+    assert not ends & set(ids[:-1].tolist())
+    assert all([other, end] not in space for other in ends)

@@ -159,3 +159,25 @@ def test_a_width_below_the_number_of_tokens_is_refused():
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
     with pytest.raises(TokenizerError, match="No tokenizer could be loaded"):
         load_tokenizer(str(tmp_path))
+
+
+def test_the_ends_of_the_template_the_tokenizer_and_the_generation_config_all_end_a_turn(trained_bpe, tmp_path):
+    backend = trained_bpe(TEMPLATE, controls=("<|im_start|>", "<|eot|>", "<|eom|>"))
+    backend.eos_token = "<|eot|>"
+    eom = backend.convert_tokens_to_ids("<|eom|>")
+    backend.save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").write_text(f'{{"eos_token_id": [{eom}, 10000000]}}')
+
+    tokenizer = load_tokenizer(str(tmp_path))
+
+    assert tokenizer.eos_id == backend.convert_tokens_to_ids("<|im_end|>")
+    assert tokenizer.end_ids == {tokenizer.eos_id, backend.eos_token_id, eom}
+
+
+def test_a_sampled_turn_shows_its_control_tokens_and_protects_their_text(trained_bpe):
+    tokenizer = load_tokenizer(trained_bpe(TEMPLATE))
+    start = tokenizer.backend.convert_tokens_to_ids("<|im_start|>")
+    ids = [*tokenizer.encode("a<|im_start|>"), start, *tokenizer.encode("b")]
+
+    assert tokenizer.decode_turn(ids) == "a<|im_start|><|im_start|>b"
+    assert tokenizer.encode_protected(tokenizer.protect_turn(ids)) == ids
