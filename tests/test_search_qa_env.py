@@ -64,7 +64,7 @@ def test_reference_turns_earn_the_reward(family):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_reference_turns_earn_the_reward_for_many_seeds_and_cheap_answers_never_do(family):
-    for index in range(30):
+    for index in range(8):
         env, task = begin(family, index)
         assert [step(env, turn) for turn in env.solve(task)][-1].score.reward == 1.0
         for cheap in ("", "yes", "1650", task.prompt, read_everything(task)):

@@ -171,7 +171,7 @@ def test_question_has_one_answer_by_its_text_and_can_be_searched(family):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_question_has_one_answer_by_its_text_and_can_be_searched_for_many_seeds(family):
-    for seed in range(4, 44):
+    for seed in range(4, 20):
         assert_true_and_found(family, seed)
 
 

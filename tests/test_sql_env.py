@@ -68,7 +68,7 @@ def test_reference_turns_earn_the_reward(family):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_reference_turns_earn_the_reward_for_many_seeds_and_mistakes_never_do(family):
-    for index in range(30):
+    for index in range(4):
         env, task = begin(family, index, form="any")
         question = [step(env, turn) for turn in env.solve(task)][-1]
         assert question.score.reward == 1.0

@@ -309,7 +309,7 @@ def test_reference_query_gives_what_its_definition_gives(family, seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_reference_query_gives_what_its_definition_gives_for_many_seeds(family):
-    for seed in range(2, 10):
+    for seed in range(2, 6):
         assert_agrees(family, seed)
 
 

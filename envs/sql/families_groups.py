@@ -127,7 +127,7 @@ def busy_people(rng: np.random.Generator, db: Database) -> Question:
     """Groups chosen by their size."""
     s, status = db.schema, choose(rng, db.schema.statuses)
     counts = sorted(sum(e.person == p.id and e.status == status for e in db.events) for p in db.people)
-    least = max(1, choose(rng, counts[len(counts) // 2 : -3]))
+    least = max(2, choose(rng, counts[len(counts) // 2 : -3]))
     select = f"SELECT p.{s.person_id}, p.{s.person_name}, COUNT(*) FROM {s.events_people}"
     where = f"WHERE e.{s.status} = {quote(status)}"
     return Question(
