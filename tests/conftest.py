@@ -18,6 +18,7 @@ OPTIONAL = {
     "math": "math-verify",
     "search": "bm25s",
     "mcp": "the package mcp",
+    "renderers": "the package renderers",
     "ifeval": "langdetect and NLTK",
     "reasoning": "reasoning-gym",
     "mistral": "the tokenizer of mistral-common",

@@ -80,6 +80,14 @@ def test_plain_text_of_marks_may_stand_in_an_argument(tokenizer_of, name):
     assert [dict(call.arguments) for call in message.tool_calls] == [{"text": plain}]
 
 
+def test_words_are_written_behind_the_head_of_their_channel(tokenizer_of):
+    tokenizer = tokenizer_of("gpt-oss")
+    parser = parser_of(tokenizer)
+
+    assert tokenizer.decode_turn(parser.encode("4")) == "<|channel|>final<|message|>4"
+    assert parser.encode(parser.write(CALL)) == tokenizer.encode_protected(parser.write(CALL))
+
+
 def test_text_of_a_control_token_in_a_written_call_stays_plain_text(tokenizer_of):
     tokenizer = tokenizer_of("qwen2.5")
     parser = parser_of(tokenizer)

@@ -1,6 +1,7 @@
 """How chat templates write turns is found by trying, and what they write is read as other people's parsers read it."""
 
 from functools import cache, partial
+from importlib.util import find_spec
 
 import pytest
 from hypothesis import assume, given, settings
@@ -225,7 +226,8 @@ def tokens(backend, **texts):
 
 def renderers_parser(name, tokenizer, is_thinking):
     """What the package renderers has for this form: from ids to its verdict."""
-    parsing = pytest.importorskip("renderers.parsing")
+    from renderers import parsing
+
     backend, stops, style = tokenizer.backend, set(tokenizer.end_ids), STYLES[name]
     calls = tokens(backend, tool_call_id="<tool_call>", tool_call_end_id="</tool_call>")
     thinks = tokens(backend, think_id="<think>", think_end_id="</think>")
@@ -267,7 +269,8 @@ COMPARED = [
 @settings(max_examples=15)
 @given(st.data())
 @pytest.mark.parametrize("name", COMPARED)
-def test_well_formed_turns_are_read_as_the_package_renderers_reads_them(tokenizer_of, name, data):
+def test_well_formed_turns_are_read_as_the_package_renderers_reads_them(tokenizer_of, require, name, data):
+    require("renderers", find_spec("renderers"), "it is not installed")
     tokenizer = tokenizer_of(name)
     parser = turn_style(tokenizer).parser("auto", "auto", TOOLS, tokenizer)
     _, ids, prompt_ids = sampled(data, tokenizer, name)
