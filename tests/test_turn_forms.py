@@ -271,6 +271,19 @@ def test_forms_without_escapes_write_every_text_without_marks(form, text):
     assert read(form, PARSERS[form].write(call)) == [("search", {"query": text})]
 
 
+@pytest.mark.parametrize("form", [form for form in FAMILIES if form not in ESCAPES_NOTHING])
+def test_the_marks_of_a_form_may_stand_in_its_arguments(form):
+    arguments = {"query": " ".join(FORMS[form].markers), "any": [*FORMS[form].markers]}
+
+    assert read(form, PARSERS[form].write(ToolCall("search", arguments))) == [("search", arguments)]
+
+
+@pytest.mark.parametrize("form", FAMILIES)
+@pytest.mark.parametrize("value", ["3", "true", "None", '"', "red"])
+def test_a_text_that_looks_like_a_value_stays_a_text(form, value):
+    assert read(form, PARSERS[form].write(ToolCall("search", {"any": value}))) == [("search", {"any": value})]
+
+
 @pytest.mark.parametrize("form", ESCAPES_NOTHING)
 def test_a_text_that_would_end_its_own_call_is_not_written(form):
     text = {"gemma": '<|"|>'}.get(form, "</tool_call>")
