@@ -51,7 +51,7 @@ def scripted() -> SlowSampler:
     call = [*tokenizer.encode("<call>37*81</call>"), tokenizer.eos_id]
     answer = [*tokenizer.encode("2997"), tokenizer.eos_id]
     (tool_header,) = tokenizer.header("tool")
-    return SlowSampler(lambda prompt, params, rng: answer if list(prompt).count(tool_header) >= NUM_CALLS else call)
+    return SlowSampler(lambda prompt, *_: answer if list(prompt).count(tool_header) >= NUM_CALLS else call)
 
 
 def measure(num_episodes: int, num_rounds: int, *, in_threads: bool) -> dict[str, float]:

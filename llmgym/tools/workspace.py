@@ -45,6 +45,7 @@ class Workspace:
         self.limits = limits or Limits()
         self._sandbox, self._allow_unsafe = sandbox, allow_unsafe
         self._session: Session | None = None
+        self._num_closed = 0
 
     @property
     def session(self) -> Session:
@@ -54,6 +55,7 @@ class Workspace:
             SandboxError: it cannot be opened.
         """
         if self._session is None:
+            num_closed = self._num_closed
             sandbox = shared_sandbox(self._sandbox, allow_unsafe=self._allow_unsafe)
             session = sandbox.session(limits=self.limits)
             try:
@@ -62,6 +64,8 @@ class Workspace:
                 session.close()
                 raise
             self._session = session
+            if self._num_closed > num_closed:  # by another thread, which could not see this session yet
+                session.close()
         return self._session
 
     @property
@@ -80,6 +84,7 @@ class Workspace:
 
     def close(self) -> None:
         """End it, with all that is in it; the next use opens a new one. Calling it twice is harmless."""
+        self._num_closed += 1
         if self._session is not None:
             self._session.close()
             self._session = None
