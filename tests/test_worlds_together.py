@@ -108,6 +108,6 @@ def test_a_cancelled_collection_of_shells_leaves_no_session_behind(require) -> N
         asyncio.run(cancelled())
     collector.close()
 
-    # Threads that were opening a session close it once they see that nobody waits. What is shared may have come to stay.
+    # Threads that were opening a session close it once it is open. What is shared may have come to stay.
     assert until(lambda: len(guest_processes()) <= before + 2)
     assert until(lambda: gc.collect() >= 0 and len(os.listdir("/proc/self/fd")) <= files + 8)
