@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llmgym.envs.instruction_following import InstructionFollowingEnv
 from llmgym.envs.instruction_following.constraints import CHECKS, follows
+from llmgym.envs.instruction_following.drafts import KEYWORDS, TOPICS
 from llmgym.envs.instruction_following.generated import DEFAULT_KINDS, GENERATED_KINDS, generated_task
 from llmgym.envs.instruction_following.quality import quality_problem
 
@@ -18,6 +19,8 @@ from llmgym.errors import ConfigError, DataError, DataNotFoundError, MissingExtr
 from llmgym.messages import AssistantMessage
 
 LENGTH = "length_constraints:number_words"
+ALL_WORDS = " ".join([*TOPICS, *KEYWORDS])
+ALL_TOPICS = f"We saw all of these and they were what you and I like: {' '.join(TOPICS)}"
 
 
 def score_of(env, task, text):
@@ -59,7 +62,7 @@ def test_every_generated_prompt_comes_with_a_text_that_keeps_its_constraints(see
     text, constraints = task.metadata["solution"], task.metadata["constraints"]
 
     assert [kind for kind, arguments in constraints if not follows(text, kind, arguments)] == []
-    assert quality_problem(text, prompt=task.prompt, topic=task.metadata["topic"]) is None
+    assert quality_problem(text, prompt=task.prompt, topic=task.metadata["topic"], topics=TOPICS) is None
     assert 2 <= len(constraints) <= 4
     assert constraints[-1][0] == LENGTH
 
@@ -76,18 +79,36 @@ def test_the_kinds_that_need_packages_have_references_too(packages):
 
 
 @pytest.mark.parametrize("reward", ["all", "fraction"])
-@pytest.mark.parametrize("said", ["", "0", "yes", "THE PROMPT", "THE ANSWER OF ANOTHER", "RANDOM LETTERS"])
+@pytest.mark.parametrize(
+    "said",
+    ["", "0", "yes", ALL_WORDS, ALL_TOPICS, "THE PROMPT", "BACKWARDS", "ANOTHER'S ANSWER", "RANDOM LETTERS"],
+)
 def test_policies_that_do_not_read_earn_next_to_nothing(said, reward):
     env = InstructionFollowingEnv(reward=reward)
     tasks, rng = generated(env), np.random.default_rng(0)
     rewards = []
     for task, other in zip(tasks, [*tasks[1:], tasks[0]], strict=True):
         letters = "".join(rng.choice(list("abcdefghij ,.\n*"), size=400))
-        special = {"THE PROMPT": task.prompt, "THE ANSWER OF ANOTHER": env.solve(other)[0], "RANDOM LETTERS": letters}
+        special = {
+            "THE PROMPT": task.prompt,
+            "BACKWARDS": " ".join(reversed(task.prompt.split())),
+            "ANOTHER'S ANSWER": env.solve(other)[0],
+            "LETTERS": letters,
+        }
         rewards.append(score_of(env, task, special.get(said, said)).reward)
 
     # One topic in 40 is that of the other prompt.
-    assert sum(rewards) <= (0.05 * len(tasks) if said == "THE ANSWER OF ANOTHER" else 0)
+    assert sum(rewards) <= (0.05 * len(tasks) if said == "ANOTHER'S ANSWER" else 0)
+
+
+def test_what_ends_a_text_is_never_asked_for_where_paragraphs_are_counted_by_empty_lines():
+    ends = {"detectable_content:postscript", "startend:end_checker"}  # most people would write a paragraph for these
+    prompts = [{kind for kind, _ in task.metadata["constraints"]} for task in generated(InstructionFollowingEnv(), 500)]
+
+    counted = [kinds for kinds in prompts if "length_constraints:nth_paragraph_first_word" in kinds]
+
+    assert counted
+    assert not any(kinds & ends for kinds in counted)
 
 
 def test_a_text_padded_with_other_answers_breaks_the_limit_of_words():

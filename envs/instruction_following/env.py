@@ -14,6 +14,7 @@ from llmgym.scoring import Score
 
 from ..prompt import PromptWording
 from .constraints import CHECKS, follows, follows_loosely, require_packages
+from .drafts import TOPICS
 from .generated import DEFAULT_KINDS, GENERATED_KINDS, generated_task
 from .public import public_file, public_tasks
 from .quality import quality_problem
@@ -127,7 +128,7 @@ class InstructionFollowingEnv(MessageEnv):
         reward = parts[self._mode] if self._reward == "fraction" else parts[f"all_{self._mode}"]
         reason = f"not kept: {', '.join(broken)}" if broken else "all constraints are kept"
         if is_generated if self._guard is None else self._guard:
-            problem = quality_problem(text, prompt=task.prompt, topic=task.metadata.get("topic"))
+            problem = quality_problem(text, prompt=task.prompt, topic=task.metadata.get("topic"), topics=TOPICS)
             if problem is not None:
                 reward, reason = 0.0, f"no honest attempt: {problem}; {reason}"
         return Score(reward=reward, parts=parts, reason=reason)

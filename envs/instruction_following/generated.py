@@ -188,7 +188,7 @@ _KINDS: Mapping[str, _Kind] = {
     "change_case:english_lowercase": _Kind(_lowercase, "case", ("sections",)),
     "change_case:english_capital": _Kind(_uppercase, "case", ("sections",)),
     "length_constraints:number_paragraphs": _Kind(_num_paragraphs, "layout", ("asterisks",)),
-    "length_constraints:nth_paragraph_first_word": _Kind(_nth_paragraph, "layout", ("title", "case")),
+    "length_constraints:nth_paragraph_first_word": _Kind(_nth_paragraph, "layout", ("title", "case", "end")),
     "detectable_format:multiple_sections": _Kind(_sections, "layout", ("sections",)),
     "detectable_format:number_bullet_lists": _Kind(_bullets, "layout", ("asterisks",)),
     "combination:two_responses": _Kind(_two_responses, "layout", ("asterisks", "end")),

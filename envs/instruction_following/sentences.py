@@ -8,6 +8,7 @@ abbreviations listed here, and knows nothing of which words begin sentences; `pu
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 from llmgym.extras import require
@@ -17,12 +18,15 @@ _ABBREVIATIONS = (
     "feb aug sep sept oct nov dec wed fri ft"
 )
 """Such as newspapers write: the published parameters hold no "i.e." either."""
-_COMMON = (
-    "a about after all also an and another any are as at because before both but by can could did do does each every "
-    "few for from had has have he her here him his how however i if in instead into is it its just let many may maybe "
-    "me more most my no not now of on one or other our out perhaps she should since so some such than that the their "
-    "them then there these they this those though thus to today too two under until up very was we well were what when "
-    "where which while who why will with would yes yet you your"
+COMMON_WORDS = tuple(
+    re.findall(
+        r"\w+",
+        "a about after all also an and another any are as at because before both but by can could did do does each "
+        "every few for from had has have he her here him his how however i if in instead into is it its just let many "
+        "may maybe me more most my no not now of on one or other our out perhaps she should since so some such than "
+        "that the their them then there these they this those though thus to today too two under until up very was we "
+        "well were what when where which while who why will with would yes yet you your",
+    )
 )
 """Words whose capital says that a sentence begins, for they are written small inside of one."""
 
@@ -55,7 +59,7 @@ def _splitter() -> Any:
         return punkt.PunktTokenizer("english")
     parameters = punkt.PunktParameters()
     parameters.abbrev_types.update(_ABBREVIATIONS.split())
-    for word in _COMMON.split():
+    for word in COMMON_WORDS:
         parameters.add_ortho_context(word, punkt._ORTHO_MID_LC | punkt._ORTHO_BEG_UC)
     return punkt.PunktSentenceTokenizer(parameters)
 
