@@ -98,6 +98,25 @@ def test_no_argument_of_the_reference_can_be_left_out():
                 assert score_of(env, task, calls_text(calls)).reward == 0
 
 
+@pytest.mark.parametrize(
+    ("function", "said", "instead"),
+    [
+        ("place_order", "s'", "'"),  # 3 lamps are of the name "lamp", too
+        ("set_light", "on=False", "on=False, brightness=0"),
+        ("set_heating", ".0", ""),
+        ("search_flights", "'adults'", "'children': 0, 'adults'"),
+    ],
+)
+def test_what_may_as_well_be_written_otherwise_earns_as_much(function, said, instead):
+    env = FunctionCallingEnv()
+    answers = [(task, task.answer) for task in generated(env, 400) if task.answer.startswith(f"[{function}(")]
+
+    others = [(task, answer.replace(said, instead)) for task, answer in answers if "children'" not in answer]
+
+    assert any(answer != task.answer for task, answer in others)
+    assert {score_of(env, task, answer).reward for task, answer in others} == {1.0}
+
+
 def test_native_mode_offers_the_functions_of_the_task_as_tools(area_folder):
     env = area_env(area_folder, mode="native")
     (task,) = env.tasks("test")

@@ -46,8 +46,9 @@ class FunctionCallingEnv(MessageEnv):
             variable LLMGYM_DATA_DIR names.
         categories: of the leaderboard's tasks; none: all.
         mode: "prompt": functions are listed in the system prompt and called in Python text, whatever the model.
-            "native": functions are the episode's tools, with underscores for dots, and called in the model's own form
-            (`tool_format="hermes"` or another with room for several arguments).
+            "native": functions are the episode's tools, with underscores for dots: the tokenizer's chat template must
+            show them. They are called in the model's own form (`tool_format="hermes"` or another with room for
+            several arguments).
         irrelevance: share of generated tasks that no function fits. A constant refusal earns as much: 0 by default.
         require_readable_refusal: False pays the leaderboard's own verdict where no function fits.
         seed: of the generated supply.

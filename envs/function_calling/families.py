@@ -115,7 +115,11 @@ _PAY = function(
     optional("currency", "string", "ISO 4217 code.", "EUR"),
     optional("note", "string", "What the person reads with it.", ""),
 )
-_BALANCE = function("bank.balance", "How much is on an account.", P("account", "string", "Name of the account."))
+_BALANCE = function(
+    "bank.balance",
+    "How much is on an account.",
+    P("account", "string", "Which account.", more={"enum": list(_ACCOUNTS)}),
+)
 
 
 def transfer(draw: Draw) -> Wish:
@@ -225,7 +229,8 @@ def light(draw: Draw) -> Wish:
     room, on, percent = draw.one(ROOMS), draw.chance(0.7), 5 * draw.whole(1, 19)
     dim = on and draw.chance()
     text = f"switch the light in the {room} {'on' if on else 'off'}{f' at {percent} percent' if dim else ''}"
-    return Wish(_LIGHT, text, {"room": [room], "on": [on], "brightness": draw.maybe(dim, percent, 100)})
+    brightness = draw.maybe(dim, percent, 100) if on else [100, 0, ""]
+    return Wish(_LIGHT, text, {"room": [room], "on": [on], "brightness": brightness})
 
 
 def heating(draw: Draw) -> Wish:
@@ -287,7 +292,9 @@ def order(draw: Draw) -> Wish:
     goods, express = draw.some(_GOODS, draw.whole(1, 3)), draw.chance(0.3)
     counts = [draw.whole(2, 12) for _ in goods]
     bought = listed([f"{count} {name}" for count, name in zip(counts, goods, strict=True)])
-    items = [{"name": [name], "quantity": [count]} for count, name in zip(counts, goods, strict=True)]
+    items = [
+        {"name": [name, name.removesuffix("s")], "quantity": [count]} for count, name in zip(counts, goods, strict=True)
+    ]
     text = f"order {bought} from the shop{', to be here tomorrow' if express else ''}"
     return Wish(_ORDER, text, {"items": [items], "express": draw.maybe(express, express, False)})
 
