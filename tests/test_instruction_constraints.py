@@ -68,6 +68,13 @@ def test_sections_are_counted_as_by_the_published_expression(text, least):
     assert kept == (by_definition and bool(text.strip()))
 
 
+@given(st.text(alphabet="<>a \n", max_size=30))
+def test_titles_are_found_as_by_the_published_expression(text):
+    by_definition = any(title.lstrip("<").rstrip(">").strip() for title in re.findall(r"<<[^\n]+>>", text))
+
+    assert follows(text, "detectable_format:title", {}) == by_definition
+
+
 def test_a_letter_that_is_none_stands_for_itself():
     arguments = {"letter": "#", "let_relation": "at least", "let_frequency": 2}
 

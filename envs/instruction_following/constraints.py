@@ -114,7 +114,8 @@ def _json(text: str) -> bool:
 
 
 def _title(text: str) -> bool:
-    return any(title.lstrip("<").rstrip(">").strip() for title in re.findall(r"<<[^\n]+>>", text))
+    spans = (line[line.find("<<") : line.rfind(">>") + 2] for line in text.split("\n") if "<<" in line)
+    return any(span.lstrip("<").rstrip(">").strip() for span in spans if len(span) > 4)
 
 
 def _two_responses(text: str) -> bool:
