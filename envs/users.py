@@ -6,7 +6,6 @@ The user hears what the policy says, never its tools, and knows nothing of how t
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from inspect import isawaitable
@@ -18,36 +17,22 @@ from llmgym.episode import EnvResponse, Task
 from llmgym.errors import SamplerError
 from llmgym.messages import AssistantMessage, Message
 
+from .phrases import (
+    DONE,
+    REFUSES,
+    asks_for_facts,
+    asks_to_confirm,
+    found,
+    waits_for_answer,
+    without_announcements,
+    without_offers,
+)
+
 END = "###STOP###"
 """At the end of what a user says: nothing more will follow. It is not shown to the policy."""
 
 Ask = Callable[[Sequence[Message]], str | Awaitable[str]]
 """From a conversation to what a language model answers, as `llmgym.sampling.ask_sampler` and `ask_endpoint` give it."""
-
-DONE = (
-    r"\b(done|complete|completed|has been|have been|is now|are now|successfully|processed|taken care of|i have|i've)\b"
-)
-"""What a policy says that has done something."""
-REFUSES = (
-    r"\b(can ?not|can't|unable|impossible|ineligible|unavailable|unfortunately|decline[ds]?|refuse[ds]?|reject(ed)?|"
-    r"won't|will not|too late|no longer|out of stock|expired|has (passed|ended|closed)|is over|"
-    r"(do|does) ?n[o']t (allow|permit|belong)|"
-    r"(not|n't) (be )?(able|possible|allowed|eligible|accept\w*|permitted|available|in stock))\b"
-)
-"""What a policy says that will not do something."""
-_CONFIRMATION = (
-    r"\b(confirm|proceed|go ahead|shall i|should i|do you (want|agree)|would you like me to|may i|"
-    r"is (this|that|it|everything|all) (correct|right|ok|okay|fine)|(ok|okay|fine|happy) (with|for|by) (you|that|this)|"
-    r"(sounds?|looks?) (good|right|correct|fine)|(like|want) to (go on|continue)|agreed?|yes or no|yes/no)\b"
-)
-_BEYOND = r"\b(else|further|other questions|another question)\b"
-_WANTS_ANSWER = r"\?|\bplease (provide|tell|give|share|send|say|let|confirm|reply|answer)\b|\b(could|can|would) you\b"
-_QUESTION = r"\?|\b(please|provide|tell me|give me|i need|let me know|what|which|who)\b"
-_YES = (
-    r"(yes|yep|yeah|yup|sure|ok|okay|go ahead|please (do|go|proceed)|confirmed|i confirm|correct|"
-    r"that's (right|correct|fine))\b"
-)
-_RESERVATION = r"\b(but|not|don't|wait|instead|no(?! (problem|further|other|more|rush|questions)))\b"
 
 
 class UserSimulator(Protocol):
@@ -105,22 +90,6 @@ class Conversation:
         said = Message("user", answer.replace(END, "").strip())
         self.messages.append(said)
         return said, END in answer
-
-
-def agrees(text: str) -> bool:
-    """True where a user's message is a yes: it begins with one, and takes nothing back."""
-    is_yes, takes_back = _found(rf"\A\W*{_YES}", text), _found(_RESERVATION, text)
-    return is_yes and not takes_back
-
-
-def takes_back(text: str) -> bool:
-    """True where a user's message ends what they agreed to before: a no, or another wish."""
-    return _found(r"\A\W*(no|wait|stop|hmm)\b|\b(changed my mind|instead|rather|do ?n[o']t (do|proceed))\b", text)
-
-
-def asks_to_confirm(text: str) -> bool:
-    """True where the policy asks the user for a yes."""
-    return _found(_CONFIRMATION, text) and _found(r"\?|\b(please|yes|let me know)\b", text)
 
 
 # -- a script --------------------------------------------------------------------------------------------------
@@ -220,16 +189,17 @@ class ScriptedUser:
         """What the user says to a message that leads somewhere."""
         assert self._script is not None
         wish, is_question = self._wishes[0], asks_to_confirm(said)
-        met = {place for place, (pattern, _) in enumerate(wish.ends) if _found(pattern, said)} - self._met
-        said = "".join(each for each in re.split(r"(?<=[.!?\n])", said) if not _found(_BEYOND, each))
-        if _found(_WANTS_ANSWER, said) or self._must_agree:
+        heard = [without_announcements(said), *[said] * (len(wish.ends) - 1)]
+        met = {place for place, text in enumerate(heard) if found(wish.ends[place][0], text)} - self._met
+        said = without_offers(said)
+        if waits_for_answer(said) or self._must_agree:
             met.discard(0)
         self._met |= met
         if is_question and wish.proposal:
-            if wish.changes_to is not None and _found(wish.proposal[0], said):
+            if wish.changes_to is not None and found(wish.proposal[0], said):
                 self._turn_to((wish.changes_to, *self._wishes[1:]))
                 return self._wishes[0].request
-            if all(_found(pattern, said) for pattern in wish.proposal):
+            if all(found(pattern, said) for pattern in wish.proposal):
                 self._has_agreed = True
                 return self._script.yes
         if len(self._met) == len(wish.ends):
@@ -238,9 +208,10 @@ class ScriptedUser:
         missing = next(reminder for place, (_, reminder) in enumerate(wish.ends) if place not in self._met)
         if met and missing:
             return missing
-        if is_question and wish.proposal and _found(wish.proposal[0], said):
+        if is_question and wish.proposal and found(wish.proposal[0], said):
+            is_wrong = self._has_agreed or any(found(pattern, said) for pattern in wish.proposal[1:])
             self._has_agreed = False
-            return f"No. {wish.correction or wish.request}"
+            return f"{'No. ' if is_wrong else ''}{wish.correction or wish.request}"
         return self._facts_asked_by(said, wish) or None
 
     @property
@@ -252,18 +223,14 @@ class ScriptedUser:
 
     def _facts_asked_by(self, said: str, wish: Wish) -> str:
         assert self._script is not None
-        if not _found(_QUESTION, said):
+        if not asks_for_facts(said):
             return ""
         known = (*wish.facts, *self._script.facts)
-        answers = list(dict.fromkeys(fact.answer for fact in known if _found(fact.asked_by, said)))
+        answers = list(dict.fromkeys(fact.answer for fact in known if found(fact.asked_by, said)))
         if self._script.one_at_a_time:
             answers = ([answer for answer in answers if answer not in self._told] or answers)[:1]
         self._told |= set(answers)
         return " ".join(answers)
-
-
-def _found(pattern: str, text: str) -> bool:
-    return re.search(pattern, text.replace("\u2019", "'"), re.IGNORECASE) is not None
 
 
 # -- a language model ------------------------------------------------------------------------------------------

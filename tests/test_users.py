@@ -7,19 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmgym.envs.users import (
-    DONE,
-    END,
-    Conversation,
-    Fact,
-    ModelUser,
-    Script,
-    ScriptedUser,
-    Wish,
-    agrees,
-    asks_to_confirm,
-    takes_back,
-)
+from llmgym.envs.phrases import DONE
+from llmgym.envs.users import END, Conversation, Fact, ModelUser, Script, ScriptedUser, Wish
 
 from llmgym import AssistantMessage, ByteTokenizer, EnvResponse, Message, Task
 from llmgym.errors import SamplerError
@@ -66,6 +55,10 @@ def test_a_proposal_gets_a_yes_only_if_it_is_what_the_user_wants():
     assert answers(SCRIPT, PROPOSAL, wrong) == [SCRIPT.yes, f"No. {RETURN.correction}"]
 
 
+def test_a_question_about_the_order_alone_is_told_the_wish_without_a_no():
+    assert answers(SCRIPT, "To confirm: it is about S1?") == [RETURN.correction]
+
+
 def test_a_changed_mind_comes_at_the_first_question_for_a_yes_whatever_it_proposes():
     wish = Wish(request="Return it.", proposal=("S1", "return"), changes_to=RETURN)
     script = Script(opening="Hello.", wishes=(wish,))
@@ -89,8 +82,17 @@ def test_the_user_leaves_when_it_is_done_after_a_yes_and_not_before():
     assert END in answers(SCRIPT, PROPOSAL, done)[1]
 
 
-@pytest.mark.parametrize("said", ["It has been found. Which order is it?", "I have it. Could you confirm the item?"])
-def test_a_message_that_asks_something_ends_no_wish(said):
+@pytest.mark.parametrize(
+    "said",
+    [
+        "It has been cancelled. Which order is it?",
+        "It is done. Could you confirm the item?",
+        "Great, I'll have that done now. One moment, please.",
+        "Thank you, I have noted it and will now update S1.",
+        "I've found S1. Let me see whether this can be done.",
+    ],
+)
+def test_a_message_that_asks_or_announces_something_ends_no_wish(said):
     assert END not in answers(SCRIPT, PROPOSAL, said)[1]
 
 
@@ -119,56 +121,16 @@ def test_wishes_come_one_after_the_other():
     assert END in second
 
 
+@pytest.mark.parametrize("said", ["I can't find you; I need your ZIP code.", "Unfortunately I need your name first."])
+def test_who_needs_more_from_the_user_has_refused_nothing(said):
+    assert END not in answers(Script(opening="Hello.", wishes=(Wish(request="Cancel it."),)), said)[0]
+
+
 def test_a_user_to_whom_nothing_sensible_is_said_leaves():
     said = answers(Script(opening="Hello.", wishes=(RETURN,), patience=3), "", "Hm.", "")
 
     assert said[:2] == [RETURN.request] * 2
     assert END in said[2]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "yes",
-        "Yes, please go ahead.",
-        "  OK.",
-        "**Yes**!",
-        "Sure, do it.",
-        "That\u2019s right.",
-        "Yes. No more questions.",
-    ],
-)
-def test_a_yes_is_one(text):
-    assert agrees(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "Yes, but to my card.", "no", "Yesterday.", "Wait, yes?", "I said yes.", "ok, not now"]
-)
-def test_anything_else_is_no_yes(text):
-    assert not agrees(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["No. The red one.", "Wait.", "I have changed my mind.", "The red one instead.", "stop"]
-)
-def test_a_correction_takes_a_yes_back(text):
-    assert takes_back(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["yes", "I ordered it by mistake.", "My ZIP code is 12345.", "I do not need it any more."]
-)
-def test_a_fact_takes_no_yes_back(text):
-    assert not takes_back(text)
-
-
-def test_questions_for_a_yes_are_told_from_reports():
-    assert asks_to_confirm("Shall I proceed? (yes/no)")
-    assert asks_to_confirm("Please confirm that.")
-    assert asks_to_confirm("Let me know if I should proceed, ok with you or not.")
-    assert not asks_to_confirm("I confirm that it is cancelled.")
-    assert not asks_to_confirm("What is your name?")
 
 
 # -- in an environment -----------------------------------------------------------------------------------------

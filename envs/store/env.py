@@ -18,7 +18,8 @@ from llmgym.messages import AssistantMessage, Message, ToolCall
 from llmgym.sampling import ask_endpoint
 from llmgym.scoring import Score
 
-from ..users import Conversation, ModelUser, Script, ScriptedUser, UserSimulator, agrees, asks_to_confirm, takes_back
+from ..phrases import agrees, asks_to_confirm, takes_back
+from ..users import Conversation, ModelUser, Script, ScriptedUser, UserSimulator
 from . import intents_orders, intents_refusals
 from .customer import MANNERS, STYLES, script_of
 from .database import Database, choose, same_state

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from ..users import REFUSES, Fact
+from ..phrases import REFUSES
+from ..users import Fact
 from .database import choose, money, set_days, total_of
 from .intents_orders import ASKS_WHAT_IS_WRONG, FINE
 from .rules import CANCEL_DAYS, GOLD_DAYS, LOST_DAYS, RETURN_DAYS

@@ -12,7 +12,8 @@ import numpy as np
 
 from llmgym.messages import ToolCall
 
-from ..users import DONE, Fact
+from ..phrases import DONE
+from ..users import Fact
 from .database import Database, choose, make_database
 from .desk import STORE_CREDIT
 

@@ -8,7 +8,8 @@ import numpy as np
 from llmgym.episode import Task
 from llmgym.messages import Message
 
-from ..users import DONE, END, REFUSES, asks_to_confirm
+from ..phrases import DONE, REFUSES, asks_to_confirm
+from ..users import END
 
 _YES = "Yes, please go ahead."
 _LOST = "I told you all that I know."
