@@ -2,6 +2,7 @@
 # make demo      trains a tiny model on the CPU, ending in a report
 # make test      lint, types and the fast tests
 # make test-all  the same, then the slow tests
+# make reasoning the extra of that name, for which gcc and Python's headers must be there; its tests skip without it
 # make docs      the documentation, in build/docs/index.html
 # make clean     removes everything that the above made, except runs/
 
@@ -22,7 +23,7 @@ ifneq ($(CURRENT_SOURCES),$(strip $(shell cat $(SOURCE_LIST) 2>/dev/null)))
 .PHONY: $(SOURCE_LIST)
 endif
 
-.PHONY: install demo docs test test-all lint types test-fast test-slow clean
+.PHONY: install demo docs reasoning test test-all lint types test-fast test-slow clean
 
 install: $(VENV)/.linked
 
@@ -32,6 +33,8 @@ demo: install
 # A warning is an error: a link that leads nowhere, a docstring that cannot be read.
 docs: $(VENV)/.dev $(VENV)/.linked
 	$(BIN)/sphinx-build --quiet --fail-on-warning --builder html docs build/docs
+
+reasoning: $(VENV)/.reasoning $(VENV)/.linked
 
 test: lint types test-fast
 
@@ -69,6 +72,10 @@ $(VENV)/.extras: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.extras
 	$(PIP_INSTALL) $(EDITABLE) '.[all,dev,docs]'
+	touch $@
+
+$(VENV)/.reasoning: $(VENV)/.dev
+	$(PIP_INSTALL) $(EDITABLE) '.[reasoning]'
 	touch $@
 
 $(SOURCE_LIST): | $(VENV)/.created
