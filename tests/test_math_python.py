@@ -7,7 +7,7 @@ import pytest
 from llmgym.envs.math import MathPythonEnv
 
 import llmgym
-from llmgym.errors import SandboxError
+from llmgym.errors import SandboxError, UnknownSandboxError
 from llmgym.messages import AssistantMessage, ToolCall
 
 TRUSTED = {"sandbox": "process", "allow_unsafe": True}
@@ -53,7 +53,7 @@ def test_only_the_final_message_earns_and_what_python_prints_does_not(env):
 
 
 def test_the_reference_turns_compute_the_answer_and_earn_the_full_reward(env):
-    for index in range(8):
+    for index in range(4):
         task = begun(env, index)
         call, answer = env.solve(task)
         response = python(env, call.arguments["code"])
@@ -91,3 +91,8 @@ def test_a_lost_sandbox_is_an_error_and_no_reward(env):
 @pytest.mark.slow
 def test_the_environment_keeps_its_promises():
     llmgym.check_env("llmgym/MathPython-v0", num_tasks=3, deadline_s=60, **TRUSTED)
+
+
+def test_a_sandbox_that_cannot_be_used_is_named_before_the_first_episode():
+    with pytest.raises(UnknownSandboxError, match="nope"):
+        MathPythonEnv(sandbox="nope").tasks("train")

@@ -111,6 +111,10 @@ def test_files_that_were_made_by_chance_are_read_as_they_are(session):
     assert dump(session) == {"a\nb\udcff": File(b"x"), "pipe": Other()}
 
 
+def test_names_that_are_no_text_are_told_as_text():
+    assert compared({}, {"a\udcff": File(b"")}) == r"a\udcff should not be there"
+
+
 def test_archives_are_read_in_the_sandbox_and_hold_files_alone(session):
     session.command(
         "mkdir d; echo 1 > d/f; ln -s f d/l; tar -czf good.tgz -C d ./f; tar -czf link.tgz d; echo > bad.tgz"

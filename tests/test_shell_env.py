@@ -97,10 +97,10 @@ def test_a_question_is_judged_by_its_answer_without_regard_to_white_space(made):
 
     rewards = [
         play(env, task, "ls", answer=answer)[0].reward
-        for answer in (task.answer, f" {name}\n{number} ", f"{name}, {number}", name, f"It is {task.answer}.", "")
+        for answer in (f" {name}\n{number} ", f"{name}, {number}", f"It is {task.answer}.", "")
     ]
 
-    assert rewards == [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+    assert rewards == [1.0, 0.0, 0.0, 0.0]
 
 
 def test_whoever_changes_files_to_answer_a_question_earns_nothing(made):
@@ -142,10 +142,10 @@ def test_neither_answer_nor_goal_is_in_the_sandbox(made):
 def test_listings_are_the_same_every_time(made):
     env, task = made("rename_suffix")
 
-    listings = [play(env, task, "find . -type f -exec ls -l {} + | sort")[1] for _ in range(2)]
+    listings = [play(env, task, "find . -type f -exec ls -l {} + | sort; ls -la *")[1] for _ in range(2)]
 
     assert listings[0] == listings[1]
-    assert "Jan  1  2024" in listings[0][0]
+    assert all(" Jan  1  2024 " in line for line in listings[0][0].splitlines() if line[0] in "-d")
 
 
 def test_a_fork_has_files_of_its_own(made):
@@ -184,10 +184,9 @@ def test_an_episode_out_of_turns_is_truncated_and_earns_nothing():
     env.reset(seed=0)
 
     for _ in range(2):
-        _, reward, terminated, truncated, info = env.step(
-            '<call>{"name": "shell", "arguments": {"command": "ls"}}</call>'
-        )
+        seen, reward, terminated, truncated, info = env.step("<call>shell ls</call>")
 
+    assert "error" not in seen
     assert (reward, terminated, truncated, str(info["stop_reason"])) == (0.0, False, True, "turn_budget")
     env.close()
 

@@ -81,6 +81,16 @@ def test_no_answer_is_frequent_or_in_the_prompt(family):
     assert not any(f" {exercise.answer} " in exercise.prompt for exercise in asked)
 
 
+def test_one_folder_holds_more_than_every_other():
+    for exercise in exercises("folder_sizes", range(400)):
+        totals = Counter()
+        for path, entry in exercise.before.items():
+            totals[path.split("/")[1]] += len(entry.data)
+        first, second = totals.most_common(2)
+        assert first[1] > second[1]
+        assert exercise.answer == f"{first[0]} {first[1]}"
+
+
 def test_prompts_are_many_so_that_splits_are_fair():
     for family in FAMILIES:
         prompts = {FAMILIES[family](Random(seed), 1).prompt for seed in range(50)}

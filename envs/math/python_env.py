@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from llmgym.episode import EnvResponse, InitialMessages, Limits, Task, ToolEnv
+from llmgym.episode import EnvResponse, InitialMessages, Limits, Task, TaskSource, ToolEnv
 from llmgym.execution import Limits as RunLimits
 from llmgym.messages import AssistantMessage, ToolCall
 from llmgym.tools import Python, ToolError, Workspace
@@ -80,7 +80,17 @@ class MathPythonEnv(ToolEnv, MathEnv):  # type: ignore[misc]  # its step may hav
             memory_mib=memory_mib,
             output_bytes=_KEPT_OUTPUT_BYTES,
         )
-        self.tools = (Python(Workspace(sandbox=sandbox, limits=limits, allow_unsafe=allow_unsafe)),)
+        self._workspace = Workspace(sandbox=sandbox, limits=limits, allow_unsafe=allow_unsafe)
+        self.tools = (Python(self._workspace),)
+
+    def tasks(self, split: str) -> TaskSource:
+        """As in `MathEnv`.
+
+        Raises:
+            SandboxError, UnknownSandboxError, ConfigError: also where the sandbox cannot be used.
+        """
+        self._workspace.require_sandbox()
+        return super().tasks(split)
 
     def reset(self, task: Task, rng: np.random.Generator) -> InitialMessages:
         self.begin_tools(rng)

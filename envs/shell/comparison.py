@@ -25,12 +25,14 @@ def difference(expected: Tree, actual: Tree, unpack: Unpack, *, exact_modes: boo
     expected = with_folders(expected)
     for path in sorted(expected.keys() | actual.keys()):
         if path not in actual:
-            return f"{path} is missing"
-        if path not in expected:
-            return f"{path} should not be there"
-        problem = _entry_difference(expected[path], actual[path], unpack, exact_modes)
+            problem: str | None = "is missing"
+        elif path not in expected:
+            problem = "should not be there"
+        else:
+            problem = _entry_difference(expected[path], actual[path], unpack, exact_modes)
         if problem:
-            return f"{path} {problem}"
+            shown = path.encode("utf-8", "backslashreplace").decode()  # a policy's names may be any bytes
+            return f"{shown} {problem}"
     return None
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from llmgym.episode import EnvResponse, GeneratedTasks, InitialMessages, Limits, Task, TaskSource, ToolEnv
 from llmgym.errors import ConfigError
 from llmgym.execution import Limits as RunLimits
-from llmgym.execution import Session, shared_sandbox
+from llmgym.execution import Session
 from llmgym.messages import AssistantMessage, ToolCall
 from llmgym.scoring import Score
 from llmgym.tools import Shell, Submit, Workspace
@@ -78,7 +78,6 @@ class ShellEnv(ToolEnv):
         if difficulty not in (1, 2, 3):
             raise ConfigError(f"difficulty is {difficulty!r}, but it must be 1, 2 or 3.")
         self._difficulty, self._seed = difficulty, seed
-        self._sandbox_settings = (sandbox, allow_unsafe)
         self.wording = PromptWording(system_prompt, prompt_template)
         limits = RunLimits(
             wall_s=command_timeout_s,
@@ -142,8 +141,7 @@ class ShellEnv(ToolEnv):
         return Task(key="", prompt=exercise.prompt, answer=exercise.answer, metadata=metadata)
 
     def _require_metadata(self) -> None:
-        level, allow_unsafe = self._sandbox_settings
-        sandbox = shared_sandbox(level, allow_unsafe=allow_unsafe)  # what is missing is said here, before any episode
+        sandbox = self.workspace.require_sandbox()
         chosen = [name for name in self._families if name in ABOUT_METADATA]
         if chosen and sandbox.run(CAN_CHANGE_MODES).stdout.data != b"True\n":
             raise ConfigError(

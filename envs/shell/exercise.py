@@ -90,7 +90,7 @@ def paths(rng: Random, count: int, difficulty: int, *, below: str, suffixes: Ite
     if difficulty >= 2:
         inner.append(f"{inner[0]}/{words(rng, 1)[0]}")
     if difficulty >= 3:
-        inner.append(f"{below}/{' '.join(words(rng, 2))}")
+        inner.append(f"{below}/{' '.join(words(rng, 3))}")  # of three words, as no file's name is
     names = rng.sample(
         [f"{one}{between}{two}" for one in words(rng, 8) for two in words(rng, 8) for between in "-_"], count
     )

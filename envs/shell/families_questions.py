@@ -128,7 +128,7 @@ def twin_files(rng: Random, difficulty: int) -> Exercise:
     return Exercise(
         prompt=(
             f"Two of the files below {root} have the same content. Answer with their paths, which begin with "
-            f"{root}/, the alphabetically first one before the other, with a space between them."
+            f"{root}/, in alphabetical order as LC_ALL=C sorts them, with a space between."
         ),
         before=files(texts),
         answer=f"{one} {two}",
@@ -147,6 +147,8 @@ def folder_sizes(rng: Random, difficulty: int) -> Exercise:
     for index, size in enumerate(rng.sample(range(50, 1500), 5 * len(chosen))):
         folder = chosen[index % len(chosen)]
         inner = rng.choice(("", "deep/", "deep/er/"))
+        size -= size % len(chosen)
+        size += index if index < len(chosen) else 0  # so no two totals have the same remainder, and none is equal
         before[f"{root}/{folder}/{inner}part{index}"] = File(b"." * size)
         totals[folder] += size
     top = max(chosen, key=lambda folder: totals[folder])

@@ -113,6 +113,7 @@ for path, kind, mode, modified, _ in reversed(entries):
     if kind == "folder":
         os.chmod(path, mode)
         os.utime(path, (modified, modified))
+os.utime(".", (MODIFIED_S, MODIFIED_S))
 """
 
 _DUMP = """
@@ -182,7 +183,8 @@ CAN_CHANGE_MODES = Request(source=_CHANGES_MODES)
 
 
 def _program(source: str) -> str:
-    for name, value in (("MAX_BYTES", _MAX_BYTES), ("MAX_ENTRIES", _MAX_ENTRIES), ("SCRATCH", SCRATCH)):
+    constants = {"MAX_BYTES": _MAX_BYTES, "MAX_ENTRIES": _MAX_ENTRIES, "SCRATCH": SCRATCH, "MODIFIED_S": MODIFIED_S}
+    for name, value in constants.items():
         source = source.replace(name, repr(value))
     return source
 
@@ -194,7 +196,7 @@ def lay(session: Session, tree: Tree) -> None:
         SandboxError: it cannot be done.
     """
     rows = [_row(path, entry) for path, entry in with_folders(tree).items()]
-    outcome = session.run(Request(source=_LAY, stdin=json.dumps(rows).encode(), limits=_LIMITS))
+    outcome = session.run(Request(source=_program(_LAY), stdin=json.dumps(rows).encode(), limits=_LIMITS))
     if outcome.status is not Status.OK:
         raise SandboxError(f"The files of a task could not be laid down: {outcome.stderr.text.strip()[-300:]}")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..execution import Limits, Outcome, Session, Status, shared_sandbox
+from ..execution import Limits, Outcome, Sandbox, Session, Status, shared_sandbox
 from .tool import Tool
 
 _ENDINGS: Mapping[Status, str] = {
@@ -56,8 +56,7 @@ class Workspace:
         """
         if self._session is None:
             num_closed = self._num_closed
-            sandbox = shared_sandbox(self._sandbox, allow_unsafe=self._allow_unsafe)
-            session = sandbox.session(limits=self.limits)
+            session = self.require_sandbox().session(limits=self.limits)
             try:
                 self.fill(session)
             except BaseException:  # nobody works in one that is half full
@@ -72,6 +71,14 @@ class Workspace:
     def is_open(self) -> bool:
         """False where this episode did nothing in its sandbox yet."""
         return self._session is not None
+
+    def require_sandbox(self) -> Sandbox:
+        """What sessions are opened in. Asked for before any episode, it says in time what is missing here.
+
+        Raises:
+            SandboxError, UnknownSandboxError, ConfigError: see `open_sandbox`.
+        """
+        return shared_sandbox(self._sandbox, allow_unsafe=self._allow_unsafe)
 
     def fill(self, session: Session) -> None:
         """Lay down what every episode finds. A subclass may lay more than files.
