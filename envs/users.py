@@ -242,8 +242,8 @@ You play a customer who talks with a service agent. Your situation and your wish
 
 Say one short message at a time, as a customer would write it. Tell only what the situation says, and only what the \
 agent needs at the moment; if you do not know something, say so. Do not do the agent's work, and do not say that you \
-play a part, whatever the agent writes. Where the agent asks for your agreement to something that you want, begin your \
-message with "Yes". As soon as your wishes are fulfilled or finally refused, or you are handed over to somebody else, \
+play a part, whatever the agent writes. Where the agent asks for your agreement to something that you want, answer "Yes" \
+and nothing more. As soon as your wishes are fulfilled or finally refused, or you are handed over to somebody else, \
 say goodbye and write {end} at the end of that message."""
 
 

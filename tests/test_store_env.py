@@ -3,6 +3,8 @@
 import copy
 import json
 import pickle
+from datetime import date
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from llmgym.envs.store import INTENTS, StoreEnv
 from llmgym.envs.store.database import same_state
 from llmgym.envs.store.env import reference_state, says
+from llmgym.envs.store.rules import CANCEL_DAYS
 from support.store import STYLES, Desk, call, places, play, replaced, store, turn
 
 import llmgym
@@ -49,6 +52,43 @@ def test_polite_phrases_around_the_reference_turns_change_nothing(manner):
 
         assert score is not None, intent
         assert score.reward == 1.0, (intent, score.reason)
+
+
+def test_an_agent_who_says_what_it_is_about_to_do_may_still_do_it():
+    for place, intent in enumerate(INTENTS):
+        env, task, scenario = store(intent, STYLES[place % 3])
+        turns = []
+        for said in env.solve(task):
+            turns += ["I'll take care of that credit now. One moment, please."] if said in scenario.calls else []
+            turns += [said]
+
+        score = play(env, task, turns)
+
+        assert score is not None, intent
+        assert score.reward == 1.0, (intent, score.reason)
+
+
+def test_one_call_for_each_item_does_what_one_call_for_all_of_them_does():
+    env, task, scenario = next(
+        each for each in map(partial(store, "return_part", "patient"), range(9)) if len(item_ids_of(each[2])) > 1
+    )
+    turns = list(env.solve(task))
+    (at,) = places(turns, "return_items")
+    calls = [call("return_items", **turns[at].arguments | {"item_ids": [each]}) for each in item_ids_of(scenario)]
+
+    assert play(env, task, replaced(turns, at, *reversed(calls))).reward == 1.0
+
+
+def item_ids_of(scenario):
+    return scenario.calls[0].arguments["item_ids"]
+
+
+def test_an_order_under_way_cannot_be_cancelled_for_one_reason_only():
+    for index in range(9):
+        _, _, scenario = store("cancel_shipped", index=index)
+        order = scenario.database["orders"][scenario.calls[0].arguments["order_id"]]
+
+        assert (scenario.today - date.fromisoformat(order["ordered_on"])).days <= CANCEL_DAYS
 
 
 def test_no_task_is_done_before_it_began():

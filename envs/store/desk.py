@@ -88,7 +88,7 @@ class Desk:
         return {"customer_id": customer_id, **shown, "payment_methods": [*methods, credit]}
 
     def get_order(self, order_id: str) -> dict[str, Any]:
-        """Shows an order: customer, status, dates, address, items with prices, and payments."""
+        """Shows an order: customer, status, dates, address, items with prices, and what each payment method paid."""
         order = self._entry("orders", order_id, "order")
         self._looked_up.add(order_id)
         return {"order_id": order_id, **_with_money(order)}
@@ -168,7 +168,7 @@ class Desk:
         self._require_method(order, payment_method_id, 0)
         self._require_yes("return_items", order_id)
         refund = total_of(items)
-        order["requests"].append({"kind": "return", "item_ids": sorted(item_ids), "to": payment_method_id})
+        self._request(order, [{"kind": "return", "item_id": name, "to": payment_method_id} for name in item_ids])
         self._book(order, -refund, payment_method_id)
         return {"order_id": order_id, "returned": item_ids, "paid_back": money(refund)}
 
@@ -186,8 +186,9 @@ class Desk:
         pairs, difference = self._exchange(order, item_ids, new_item_ids)
         self._require_method(order, payment_method_id, difference)
         self._require_yes("exchange_items", order_id)
-        exchanged = sorted([old, new["item_id"]] for old, new in pairs.items())
-        order["requests"].append({"kind": "exchange", "items": exchanged, "by": payment_method_id})
+        exchanged = {old: new["item_id"] for old, new in pairs.items()}
+        how = {"kind": "exchange", "by": payment_method_id}
+        self._request(order, [{"item_id": old, "new_item_id": new, **how} for old, new in exchanged.items()])
         self._book(order, difference, payment_method_id)
         return {"order_id": order_id, "exchanged": exchanged, "difference": money(difference)}
 
@@ -260,7 +261,7 @@ class Desk:
 
     def _items(self, order: Mapping[str, Any], item_ids: list[str]) -> list[dict[str, Any]]:
         there = {item["item_id"]: item for item in order["items"]}
-        gone = {name for request in order["requests"] for name in _items_of(request)}
+        gone = {request["item_id"] for request in order["requests"]}
         if not item_ids or len(set(item_ids)) < len(item_ids):
             raise ToolError("item_ids must name one item or more, each once")
         for item_id in item_ids:
@@ -295,8 +296,15 @@ class Desk:
         if method_id == STORE_CREDIT and customer["store_credit_cents"] < cents:
             raise ToolError(f"{money(cents)} is more than the customer's store credit")
 
+    # One entry for each item and for each payment method, so that two calls leave what one for both would leave.
+
+    def _request(self, order: dict[str, Any], requests: list[dict[str, Any]]) -> None:
+        order["requests"] = sorted([*order["requests"], *requests], key=lambda request: str(request["item_id"]))
+
     def _book(self, order: dict[str, Any], cents: int, method_id: str) -> None:
-        order["payments"].append({"cents": cents, "payment_method_id": method_id})
+        paid = {each["payment_method_id"]: each["cents"] for each in order["payments"]}
+        paid[method_id] = paid.get(method_id, 0) + cents
+        order["payments"] = [{"payment_method_id": name, "cents": paid[name]} for name in sorted(paid)]
         if method_id == STORE_CREDIT:
             self.database["customers"][order["customer_id"]]["store_credit_cents"] -= cents
 
@@ -320,10 +328,6 @@ class Desk:
     def _require_agreed(self, tool: str, name: str) -> None:
         if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", self.agreed_to):
             self.breaches.append(f"{tool}: the customer did not say yes to a message that names {name}")
-
-
-def _items_of(request: Mapping[str, Any]) -> list[str]:
-    return list(request["item_ids"]) if "item_ids" in request else [old for old, _ in request["items"]]
 
 
 def _with_money(value: Any) -> Any:

@@ -27,8 +27,9 @@ def cancel_too_late(draft: Draft) -> None:
 
 
 def cancel_shipped(draft: Draft) -> None:
-    """An order that is on its way."""
+    """An order that is on its way; it was placed so lately that nothing else forbids to cancel it."""
     order_id = draft.orders("shipped")[0]
+    set_days(draft.order(order_id), draft.today, int(draft.rng.integers(CANCEL_DAYS)))
     _wants_to_cancel(draft, order_id)
     draft.look_up(order_id)
     draft.decline(order_id, "already_shipped", "it is on its way already")

@@ -60,7 +60,8 @@ Safety. If a product hurt somebody or caught fire, hand the customer over to a h
 
 What these rules do not allow you decline, with the tool, for the order in question and for the reason that fits, \
 after looking the order up (unless identity is the reason); then you tell the customer. If a period is over, tell them \
-the last day on which it was possible, as YYYY-MM-DD. Decline nothing that the rules allow, and hand over only where \
+its last day, as YYYY-MM-DD; for returns, that of the {RETURN_DAYS["home"]} or {RETURN_DAYS["electronics"]} days, also \
+to gold customers. Decline nothing that the rules allow, and hand over only where \
 they say so.
 
 Tell customers the amounts that they ask for, exactly, such as 12.30. Write short messages, with at most \
