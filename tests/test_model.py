@@ -8,7 +8,8 @@ from support.models import VOCABULARY, tiny_model
 from llmgym.episode import Segment, StopReason, Trajectory
 from llmgym.errors import ConfigError, DataError
 from llmgym.learning import Learner, Policy, load_policy, save_policy
-from llmgym.learning import model as model_module
+from llmgym.learning import head_logprobs as head_logprobs_module
+from llmgym.sampling.head import LogitScaling, base_head_and_scaling
 
 
 def trajectory(*segments):
@@ -76,7 +77,8 @@ class ScaledLogits(torch.nn.Module):
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 @pytest.mark.parametrize("wrap", [lambda model: model, ScaledLogits], ids=["own head", "capped logits"])
 def test_logprobs_and_entropies_equal_those_of_the_models_own_logits(wrap, temperature, max_logits, monkeypatch):
-    monkeypatch.setattr(model_module, "_MAX_LOGITS", max_logits)
+    monkeypatch.setattr(head_logprobs_module, "_CPU_TILE_BYTES", 4 * max_logits)
+    monkeypatch.setattr(head_logprobs_module, "_ROWS_BYTES", 4 * max_logits)
     model, rows = wrap(tiny_model()), varied()
     policy = Policy(model)
 
@@ -93,7 +95,8 @@ def test_logprobs_and_entropies_equal_those_of_the_models_own_logits(wrap, tempe
 
 @pytest.mark.parametrize("max_logits", [10**6, 3 * VOCABULARY], ids=["at once", "in chunks"])
 def test_gradients_equal_those_of_the_models_own_logits(max_logits, monkeypatch):
-    monkeypatch.setattr(model_module, "_MAX_LOGITS", max_logits)
+    monkeypatch.setattr(head_logprobs_module, "_CPU_TILE_BYTES", 4 * max_logits)
+    monkeypatch.setattr(head_logprobs_module, "_ROWS_BYTES", 4 * max_logits)
     model, rows = tiny_model().double(), varied()
 
     Policy(model).action_outputs(rows, temperature=0.7).logprobs_BA.sum().backward()
@@ -105,13 +108,67 @@ def test_gradients_equal_those_of_the_models_own_logits(max_logits, monkeypatch)
         assert torch.allclose(gradient, parameter.grad, rtol=1e-9, atol=1e-12)
 
 
-def test_soft_capping_is_noticed_even_where_logits_are_still_small():
+def gemma(**options):
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
+    torch.manual_seed(0)
     sizes = {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
-    config = Gemma2Config(**sizes, num_attention_heads=4, num_key_value_heads=2, head_dim=8, pad_token_id=0)
+    config = Gemma2Config(**sizes, num_attention_heads=4, num_key_value_heads=2, head_dim=8, pad_token_id=0, **options)
+    return Gemma2ForCausalLM(config).eval()
 
-    assert not Policy(Gemma2ForCausalLM(config)).runs_head_on_actions_only
+
+def granite():
+    from transformers import GraniteConfig, GraniteForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    return GraniteForCausalLM(GraniteConfig(**sizes, num_attention_heads=4, logits_scaling=0.013)).eval()
+
+
+def cohere():
+    from transformers import CohereConfig, CohereForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    return CohereForCausalLM(CohereConfig(**sizes, **tokens, num_attention_heads=4, logit_scale=9.7)).eval()
+
+
+@pytest.mark.parametrize(
+    ("make", "scaling"),
+    [
+        (lambda: gemma(final_logit_softcapping=0.3), LogitScaling(cap=0.3)),
+        (granite, LogitScaling(divisor=0.013)),
+        (cohere, LogitScaling(multiplier=9.7)),
+    ],
+    ids=["soft-capping", "divided", "multiplied"],
+)
+def test_head_runs_on_actions_only_where_the_config_tells_how_logits_are_scaled(make, scaling):
+    model, rows = make(), varied()
+    policy = Policy(model)
+
+    outputs = policy.action_outputs(rows, temperature=0.7, with_entropy=True)
+
+    assert policy.runs_head_on_actions_only
+    assert base_head_and_scaling(model)[2] == scaling
+    for index, row in enumerate(rows):
+        expected, entropies = logprobs_by_definition(model, row, 0.7)
+        padding = [0.0] * (8 - len(expected))
+        assert outputs.logprobs_BA[index].tolist() == pytest.approx([*map(float, expected), *padding], abs=1e-5)
+        assert outputs.entropy_BA[index].tolist() == pytest.approx([*map(float, entropies), *padding], abs=1e-5)
+
+
+def test_soft_capping_is_noticed_even_where_logits_are_still_small():
+    scaling = base_head_and_scaling(gemma())[2]
+
+    assert scaling == LogitScaling(cap=30.0)
+
+
+def test_scaling_is_not_guessed_from_logits_that_are_all_zero():
+    model = gemma(tie_word_embeddings=False)
+    torch.nn.init.zeros_(model.lm_head.weight)
+
+    assert not Policy(model).runs_head_on_actions_only
 
 
 def test_padding_ids_of_the_vocabulary_hold_no_probability():

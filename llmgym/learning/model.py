@@ -9,23 +9,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ..episode import Trajectory
 from ..errors import DataError
-from ..sampling.head import base_and_head
+from ..sampling.head import base_head_and_scaling
 from .agent import ModelOutputs
-
-_MAX_LOGITS = 2**24
-"""Logits held at once, 64 MiB in float32; with more, the head runs in chunks that the backward pass recomputes."""
+from .head_logprobs import head_logprobs
 
 
 class Policy:
     """A causal language model as a distribution over the next token.
 
     Dropout is always off, with and without gradient, because the sampler has none: the module stays in evaluation
-    mode. Where the base model followed by the output head gives the model's own logits (tried once, here), the head
-    runs only at positions that predict an action; else (soft-capping, scaled logits) the model's own logits are used.
+    mode. Where the base model followed by the output head, and scaling or soft-capping that the config names, gives the
+    model's own logits (tried once, here), the head runs only at positions that predict an action, a part of the
+    vocabulary at a time; else the model's own logits are used, of all tokens.
 
     Args:
         module: a transformers causal language model, or anything that is called the same way.
@@ -34,7 +32,7 @@ class Policy:
 
     def __init__(self, module: nn.Module, *, num_tokens: int | None = None) -> None:
         self.module, self.num_tokens = module.eval(), num_tokens
-        self._base, self._head = base_and_head(module)
+        self._base, self._head, self._scaling = base_head_and_scaling(module)
 
     @property
     def device(self) -> torch.device:
@@ -86,14 +84,22 @@ class Policy:
         input_ids, lengths, segments, positions, targets, rows, columns = tensors
         states, hidden = self._states(input_ids, lengths, with_hidden=critic is not None)
         states = states[segments, positions]
-        logprobs, entropies = self._token_statistics(states, targets, temperature, with_entropy)
+        logprobs, entropies = head_logprobs(
+            self._head,
+            states,
+            targets,
+            temperature=temperature,
+            scaling=self._scaling,
+            num_tokens=self.num_tokens,
+            with_entropy=with_entropy,
+        )
 
         def table(values: Tensor) -> Tensor:
             return values.new_zeros(shape).index_put((rows, columns), values)
 
         return ModelOutputs(
             table(logprobs),
-            table(entropies) if with_entropy else None,
+            table(entropies) if entropies is not None else None,
             table(critic(hidden[segments, positions])) if critic is not None and hidden is not None else None,
         )
 
@@ -108,32 +114,6 @@ class Policy:
             return outputs.logits, outputs.hidden_states[-1] if with_hidden else None
         hidden: Tensor = self._base(**inputs).last_hidden_state
         return hidden, hidden
-
-    def _token_statistics(
-        self, states: Tensor, targets: Tensor, temperature: float, with_entropy: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Log-probability and entropy of N tokens, never holding more than `_MAX_LOGITS` logits at once."""
-
-        def statistics(chunk: Tensor, chunk_targets: Tensor) -> tuple[Tensor, Tensor]:
-            logits = chunk if self._head is None else self._head(chunk)
-            return _token_statistics(logits[:, : self.num_tokens], chunk_targets, temperature, with_entropy)
-
-        width = states.shape[-1] if self._head is None else self._head.weight.shape[0]
-        size = max(1, _MAX_LOGITS // int(width))
-        if len(targets) <= size:
-            return statistics(states, targets)
-        sizes = [min(size, len(targets) - start) for start in range(0, len(targets), size)]
-        parts: list[tuple[Tensor, Tensor]] = []
-        chunks = zip(torch.split_with_sizes(states, sizes), torch.split_with_sizes(targets, sizes), strict=True)
-        for chunk, chunk_targets in chunks:
-            if torch.is_grad_enabled():
-                parts.append(
-                    checkpoint(statistics, chunk, chunk_targets, use_reentrant=False, preserve_rng_state=False)
-                )
-            else:
-                parts.append(statistics(chunk, chunk_targets))
-        logprobs, entropies = zip(*parts, strict=True)
-        return torch.cat(logprobs), torch.cat(entropies)
 
 
 def action_values(
@@ -263,13 +243,3 @@ class _Layout:
         for index, ids in enumerate(inputs):
             input_ids[index, : len(ids)] = ids
         return cls(input_ids, lengths, *np.concatenate(parts, axis=1))
-
-
-def _token_statistics(logits: Tensor, targets: Tensor, temperature: float, with_entropy: bool) -> tuple[Tensor, Tensor]:
-    # bf16 sums over a vocabulary drift visibly; do them in float32 at least.
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
-    normaliser = torch.logsumexp(logits, dim=-1)
-    logprobs = logits.gather(-1, targets[:, None]).squeeze(-1) - normaliser
-    if not with_entropy:
-        return logprobs, torch.zeros_like(logprobs)
-    return logprobs, normaliser - (torch.softmax(logits, dim=-1) * logits).sum(dim=-1)
