@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import EnvironmentFailure, InvalidAction, LLMGymError, PromptTooLong, ResetNeeded, VerifierError
-from ..messages import AssistantMessage, Chat, Message
-from ..messages.stop_strings import first_stop
+from ..messages import AssistantMessage, Chat, Message, TurnParser
 from ..sampling import KeptTokens
 from ..scoring import Score
+from .conversation import Conversation
 from .limits import EpisodeSettings, StopReason
 from .message_env import EnvResponse, InitialMessages, MessageEnv, require_kind
 from .tasks import Task
@@ -50,18 +50,16 @@ class Episode:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.env, self.chat, self.settings = env, chat, settings
+        self.env, self.settings = env, settings
         self._clock = clock
-        self.end_ids = chat.end_ids
-        self._read_tools()
+        self._conversation = Conversation(chat, settings, env.tools)
+        self.end_ids = self._conversation.end_ids
         self.stop_reason: StopReason | None = StopReason.ABORTED
         self._turns: list[TurnInProgress] = []
         self.terminated = self.truncated = False
         self.is_valid = True
         self.is_given_up = False
         """The environment did not answer in time: a thread may still be at work in it."""
-        self._segments: list[list[int]] = []
-        self.messages: list[Message] = []
 
     # -- beginning ---------------------------------------------------------------------------------------------
 
@@ -74,33 +72,26 @@ class Episode:
             PromptTooLong: the first prompt leaves no room for an answer.
             EnvironmentFailure: the environment could not begin.
         """
-        self.task, self._segments, self._turns = task, [], []
+        self.task, self._turns = task, []
+        self._conversation.clear()
         # Until the prompt is there, nothing can be fed.
         self.stop_reason, self.is_valid, self.terminated, self.truncated = StopReason.ABORTED, True, False, False
         with self.guarding():
             initial = reset() if reset is not None else self.env.reset(task, rng)
             require_kind(InitialMessages, initial, self.env.reset)
-            self._read_tools()
-        self.messages = list(initial.messages)
+            self._conversation.use_tools(self.env.tools)  # a task may come with tools of its own
         self.new_messages: tuple[Message, ...] = tuple(initial.messages)
-        self._prefill = initial.prefill
-        prompt = self.chat.render(self.messages, tools=self._schemas, prefill=initial.prefill)
-        if len(prompt) >= self.settings.limits.context_tokens:
+        context_tokens = self.settings.limits.context_tokens
+        num_tokens = self._conversation.begin(initial, room=context_tokens - 1)
+        if num_tokens >= context_tokens:
             raise PromptTooLong(
-                f"The prompt of task {task.key!r} has {len(prompt)} tokens, but the context holds "
-                f"{self.settings.limits.context_tokens} and must leave room for an answer. "
-                "Raise Limits.context_tokens or shorten the prompt."
+                f"The prompt of task {task.key!r} has {num_tokens} tokens, but the context holds {context_tokens} and "
+                "must leave room for an answer. Raise Limits.context_tokens or shorten the prompt."
             )
-        self._segments, self._turns = [prompt], []
         self._num_closed = 0
         self._began_at = self._clock()
         self.stop_reason = None
         self._open_turn()
-
-    def _read_tools(self) -> None:
-        """What the policy may call now: a task may come with tools of its own."""
-        self._schemas = [tool.schema for tool in self.env.tools]
-        self.parser = self.settings.parser(self._schemas, self.chat.tokenizer)
 
     # -- what can be asked -------------------------------------------------------------------------------------
 
@@ -112,12 +103,27 @@ class Episode:
     @property
     def is_waiting(self) -> bool:
         """True where a turn is closed and the environment has not answered."""
-        return bool(self._segments) and self.stop_reason is None and self._turns[-1].message is not None
+        return self.stop_reason is None and self._turns[-1].message is not None
+
+    @property
+    def chat(self) -> Chat:
+        """What writes messages as ids."""
+        return self._conversation.chat
+
+    @property
+    def parser(self) -> TurnParser:
+        """What reads the turns of this episode."""
+        return self._conversation.parser
+
+    @property
+    def messages(self) -> list[Message]:
+        """The conversation so far, the policy's turns included. Not a copy."""
+        return self._conversation.messages
 
     @property
     def ids(self) -> list[int]:
         """The current segment: what the model is prompted with. Not a copy."""
-        return self._segments[-1]
+        return self._conversation.ids
 
     @property
     def turn_end(self) -> int:
@@ -127,7 +133,7 @@ class Episode:
     @property
     def room(self) -> int:
         """How many tokens the open turn may still take."""
-        return max(0, self.turn_end - len(self.ids)) if self._segments else 0
+        return max(0, self.turn_end - len(self.ids)) if self._conversation.segments else 0
 
     @property
     def num_turns(self) -> int:
@@ -137,7 +143,7 @@ class Episode:
     @property
     def num_segments(self) -> int:
         """Segments that were begun."""
-        return len(self._segments)
+        return len(self._conversation.segments)
 
     @property
     def last_score(self) -> Score | None:
@@ -172,7 +178,7 @@ class Episode:
         if self.is_waiting:
             raise ResetNeeded("The turn is closed and waits for the environment's answer.")
         if self.is_over:
-            begun = f"The episode is over ({self.stop_reason})" if self._segments else "No episode was begun"
+            begun = f"The episode is over ({self.stop_reason})" if self.num_segments else "No episode was begun"
             raise ResetNeeded(f"{begun}; call reset() before the next step.")
         require_ids(ids, room=self.room, vocab_size=self.chat.tokenizer.vocab_size)
         closes_at = self.closing_index(ids)
@@ -195,26 +201,14 @@ class Episode:
 
     def closing_index(self, ids: Sequence[int]) -> int | None:
         """The place in `ids` where they would close the open turn, by an end token or the first stop string."""
-        eos_at = next((place for place, token in enumerate(ids) if token in self.end_ids), None)
-        if not self.settings.stop_strings:
-            return eos_at
-        turn = self.ids[self._turns[-1].start :]
-        stops, decode = self.settings.stop_strings, self.chat.tokenizer.decode
-        stop_at = first_stop([*turn, *ids[:eos_at]], len(turn), stops=stops, prefill=self._turn_prefill, decode=decode)
-        return eos_at if stop_at is None else stop_at - len(turn)
-
-    @property
-    def _turn_prefill(self) -> str:
-        return self._prefill if len(self._turns) == 1 else ""
+        return self._conversation.closing_index(ids)
 
     def encode(self, text: str) -> list[int]:
         """The ids of the text of a turn, without an end token, as the newest prompt has begun it."""
-        ids, start = (self.ids, self._turns[-1].start) if self._turns else ([], 0)
-        return self.parser.encode(text, is_thinking=self.parser.opens_thinking(ids, start, prefill=self._turn_prefill))
+        return self._conversation.encode(text)
 
     def _read(self, *, is_cut: bool = False) -> AssistantMessage:
-        start, prefill, index = self._turns[-1].start, self._turn_prefill, len(self._turns) - 1
-        return self.parser.read(self.ids, start, prefill=prefill, turn_index=index, is_cut=is_cut)
+        return self._conversation.read(turn_index=len(self._turns) - 1, is_cut=is_cut)
 
     def _stop_turn(self) -> TurnInProgress:
         turn = self._turns[-1]
@@ -296,7 +290,9 @@ class Episode:
             require_kind(EnvResponse, response, self.env.step)
         turn = self._turns[-1]
         assert turn.message is not None, "a turn that was answered is closed"
-        response = replace(response, score=self.settings.penalized(response.score, turn.message))
+        score = self.settings.penalized(response.score, turn.message)
+        if score is not response.score:
+            response = replace(response, score=score)
         turn.score, turn.seconds = response.score, self._clock() - turn.asked_at
         turn.num_tool_errors = response.num_tool_errors
         self.new_messages = response.messages
@@ -304,7 +300,7 @@ class Episode:
             self.fail()
             reason = response.score.reason or "no reason given"
             raise VerifierError(f"Task {self.task.key!r} could not be scored: {reason}.")
-        self.messages += response.messages
+        self.messages.extend(response.messages)
         if response.terminated:
             self._end(StopReason.ANSWERED, terminated=True)
         elif response.truncated:
@@ -313,7 +309,7 @@ class Episode:
             self._end(StopReason.TURN_BUDGET)
         elif self._is_spent:
             self._end(StopReason.TOKEN_BUDGET)
-        elif not self._append_answer(response.messages):
+        elif not self._conversation.append(response.messages, room=self.settings.limits.context_tokens - 1):
             self._end(StopReason.CONTEXT_FULL)
         elif self.seconds_left == 0:
             self._end(StopReason.TIME_LIMIT)
@@ -337,25 +333,9 @@ class Episode:
         self.is_valid = False
         self._end(StopReason.ENV_ERROR)
 
-    def _append_answer(self, messages: tuple[Message, ...]) -> bool:
-        """Append the answer's ids, or begin a new segment; False where there is no room for them."""
-        history = self.messages[: len(self.messages) - len(messages)]
-        suffix = self.chat.extend(self.ids, messages, history=history, tools=self._schemas)
-        room = self.settings.limits.context_tokens - 1
-        if suffix is not None:
-            if len(self.ids) + len(suffix) > room:
-                return False
-            self.ids.extend(suffix)
-            return True
-        whole = self.chat.render(self.messages, tools=self._schemas)
-        if len(whole) > room:
-            return False
-        self._segments.append(whole)
-        return True
-
     def _open_turn(self) -> None:
         limits, length = self.settings.limits, len(self.ids)
-        self._turns.append(TurnInProgress(segment_index=len(self._segments) - 1, start=length))
+        self._turns.append(TurnInProgress(segment_index=self.num_segments - 1, start=length))
         self._turn_end = length + min(
             limits.turn_tokens, limits.episode_tokens - self._num_closed, limits.context_tokens - length
         )
@@ -376,7 +356,7 @@ class Episode:
         Raises:
             ResetNeeded: no episode was begun.
         """
-        if not self._segments and self.is_valid:
+        if not self.num_segments and self.is_valid:
             raise ResetNeeded("No episode was begun, so there is no trajectory; call reset() first.")
         turns = [turn for turn in self._turns if turn.stop > turn.start]
         if not self.is_over and not self.is_waiting and len(self.ids) > self._turns[-1].start:
@@ -386,7 +366,7 @@ class Episode:
         return Trajectory(
             segments=tuple(
                 segment_of(ids, [turn for turn in turns if turn.segment_index == index])
-                for index, ids in enumerate(self._segments)
+                for index, ids in enumerate(self._conversation.segments)
             ),
             turns=records,
             reward=sum(record.reward for record in records),

@@ -5,7 +5,7 @@ from .chat import Chat, RoleChat
 from .choose_chat import chat_for
 from .message import AssistantMessage, MalformedCall, Message, Role, ToolCall, whole_text
 from .template_chat import TemplateChat
-from .tokenizer import ByteTokenizer, RoleTokenizer, TemplateTokenizer, Tokenizer, end_ids_of, load_tokenizer, turn_text
+from .tokenizer import ByteTokenizer, RoleTokenizer, TemplateTokenizer, Tokenizer, end_ids_of, load_tokenizer
 
 __all__ = [
     "FORMS",
@@ -27,6 +27,5 @@ __all__ = [
     "end_ids_of",
     "load_tokenizer",
     "turn_style",
-    "turn_text",
     "whole_text",
 ]

@@ -68,8 +68,9 @@ def require_sound(value: Any) -> None:
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [inner for each in level for inner in _inside(each)]
-    if level:
-        raise _too_deep()
+        if not level:
+            return
+    raise _too_deep()
 
 
 def whole_number(text: str) -> int:
