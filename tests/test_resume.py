@@ -1,5 +1,7 @@
 """Runs that were killed, stopped or tampered with: they go on to the bit, or say why not."""
 
+import asyncio
+import gc
 import json
 import os
 import re
@@ -16,9 +18,11 @@ import torch
 
 import llmgym
 from llmgym.cli.main import main
+from llmgym.episode.waiting import run_to_end
 from llmgym.errors import CheckpointError, ConfigError, DataNotFoundError, OutputFolderError
 from llmgym.training import RunProgress
 from llmgym.training.checkpoints import CheckpointConfig, RunCheckpoints, random_states, restore_random_states
+from llmgym.training.run_folder import writing_alone
 from llmgym.training.stopping import heeding_signals
 
 RUN: dict[str, Any] = {
@@ -90,6 +94,16 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in line.items() if "second" not in name} for line in lines]
 
 
+def test_the_command_exits_as_interrupted_where_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped = interrupted_run(tmp_path / "run", monkeypatch, at_step=1)
+    monkeypatch.setattr("llmgym.cli.runs.run_file", lambda *args, **kwargs: stopped)
+
+    assert main(["train", "demo", "--json"]) == 130
+    assert json.loads(capsys.readouterr().out)["is_complete"] is False
+
+
 def test_the_command_tells_how_to_go_on_and_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,6 +132,23 @@ def test_a_second_signal_is_not_held_back() -> None:
 
     assert heard == ["SIGINT"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_signal_leaves_no_traceback_of_a_task(caplog: pytest.LogCaptureFixture) -> None:
+    async def interrupted() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    async def steps() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(interrupted())
+            group.create_task(asyncio.sleep(10))
+
+    with pytest.raises(KeyboardInterrupt), heeding_signals(lambda name: None):
+        run_to_end(steps())
+
+    gc.collect()
+    assert caplog.records == []
 
 
 def test_outside_of_the_main_thread_signals_are_left_alone() -> None:
@@ -229,11 +260,24 @@ def test_what_is_finished_or_no_run_is_not_gone_on_with(tmp_path: Path) -> None:
         llmgym.resume(tmp_path)
 
 
+def test_a_run_that_another_process_writes_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted_run(tmp_path / "run", monkeypatch, at_step=1)
+    written = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+
+    with writing_alone(tmp_path / "run"), pytest.raises(OutputFolderError, match="Another process is writing"):
+        llmgym.resume(tmp_path / "run", progress=QUIET)
+
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == written
+    assert llmgym.resume(tmp_path / "run", progress=QUIET).is_complete
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
         (["train"], "Name a run file or a recipe"),
         (["train", "demo", "--resume", "x"], "Name a run file or a recipe"),
+        (["train", "--resume", "x", "steps=3"], "steps=3 cannot be changed"),
+        (["train", "--resume", "x", "--seed", "3"], "seed=3 cannot be changed"),
     ],
 )
 def test_the_command_says_what_it_needs(arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from argparse import Namespace
 from typing import Any
 
 from ..errors import ConfigError
-from .shared import DONE, Commands, add_command, add_json, print_json, progress, recipes
+from .shared import DONE, INTERRUPTED, Commands, add_command, add_json, print_json, progress, recipes
 
 
 def add_train(commands: Commands) -> None:
@@ -38,11 +38,13 @@ def add_train(commands: Commands) -> None:
 def _train(options: Namespace) -> int:
     from .runs import resume, run_file
 
-    if (options.recipe is None) == (options.resume is None):
+    overrides = list(options.overrides)
+    if options.resume is not None and options.recipe is not None and "=" in options.recipe:
+        overrides.insert(0, options.recipe)
+    elif (options.recipe is None) == (options.resume is None):
         raise ConfigError(
             "Name a run file or a recipe to begin with, or with --resume the folder of a run to go on with."
         )
-    overrides = list(options.overrides)
     if options.seed is not None:
         overrides.append(f"seed={options.seed}")
     if options.output is not None:
@@ -58,4 +60,4 @@ def _train(options: Namespace) -> int:
         for name, evaluations in (("before", result.before), ("after", result.after)):
             figures[name] = {decoding: evaluation.summary() for decoding, evaluation in evaluations.items()}
         print_json(figures)
-    return DONE
+    return DONE if result.is_complete else INTERRUPTED

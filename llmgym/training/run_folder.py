@@ -1,6 +1,10 @@
 """The folder that a run writes to."""
 
+import fcntl
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import OutputFolderError
@@ -44,6 +48,26 @@ def make_run_folder(folder: Path, config: str) -> None:
         raise OutputFolderError(
             f"The output folder {str(folder)!r} cannot be made: {error.strerror}. Name another one."
         ) from error
+
+
+@contextmanager
+def writing_alone(folder: Path) -> Iterator[None]:
+    """While the block runs, or until this process ends, no other process may write to the run in `folder`.
+
+    Raises:
+        OutputFolderError: another process does.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputFolderError(
+                f"Another process is writing to the run in {str(folder)!r}. Wait for its end, or stop it."
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def replace_file(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
@@ -45,7 +46,7 @@ from .device import move
 from .metrics import MetricsLog, read_metrics
 from .record import RunRecord, load_held_out, save_held_out, with_advantages
 from .result import RunResult, common_full_reward
-from .run_folder import forget_after, free_run_folder, is_finished, make_run_folder, trajectories_path
+from .run_folder import forget_after, free_run_folder, is_finished, make_run_folder, trajectories_path, writing_alone
 from .stopping import heeding_signals
 from .tiny_model import build_character_tokenizer, build_tiny_model
 
@@ -102,7 +103,7 @@ class Trainer:
         On the CPU, and with `rollout.deterministic`, it comes to the same bits as if nothing had happened.
 
         Raises:
-            OutputFolderError: the run is finished.
+            OutputFolderError: the run is finished, or another process is at it.
             CheckpointError: its newest checkpoint is damaged, or of another run or version.
         """
         folder = Path(folder)
@@ -117,31 +118,27 @@ class Trainer:
         trackers = [TRACKERS.lookup(name) for name in self.config.trackers]
         self._build()  # before anything is written: a setting that is wrong leaves no folder behind
         text = to_toml(self.config)
-        self._checkpoints = RunCheckpoints(folder, self.config.checkpoint, run=text)
-        checkpoint = None if is_new else self._checkpoints.load()
         if is_new:
             make_run_folder(folder, text)
-        forget_after(folder, checkpoint["step"] if checkpoint else -1)
-        position = checkpoint["metrics_position"] if checkpoint else 0
-        self._log = MetricsLog(folder, [track(folder, plain(self.config)) for track in trackers], position=position)
-        try:
-            with heeding_signals(self._tell_of_stop) as self._stop:
+        with closing(self._collector), writing_alone(folder):
+            self._checkpoints = RunCheckpoints(folder, self.config.checkpoint, run=text)
+            checkpoint = None if is_new else self._checkpoints.load()
+            forget_after(folder, checkpoint["step"] if checkpoint else -1)
+            position = checkpoint["metrics_position"] if checkpoint else 0
+            log = MetricsLog(folder, [track(folder, plain(self.config)) for track in trackers], position=position)
+            with closing(log) as self._log, heeding_signals(self._tell_of_stop) as self._stop:
                 if self.config.cold_start is not None and checkpoint is None:
                     self._cold_start()
                 before, after, is_complete = run_to_end(self._train(folder, checkpoint))
             if is_complete:
                 self._save_model(folder / "model")
-        finally:
-            self._log.close()
-            self._collector.close()
-        if is_complete:
-            RunRecord(
-                started=started_at.isoformat(timespec="seconds"),
-                seconds=time.perf_counter() - started,
-                num_parameters=self._num_parameters,
-                device=str(self._policy.device),
-                full_reward=self._full_reward,
-            ).write(folder)
+                RunRecord(
+                    started=started_at.isoformat(timespec="seconds"),
+                    seconds=time.perf_counter() - started,
+                    num_parameters=self._num_parameters,
+                    device=str(self._policy.device),
+                    full_reward=self._full_reward,
+                ).write(folder)
         return RunResult(folder, before, after, self._tokenizer, is_complete)
 
     def _tell_of_stop(self, signal_name: str) -> None:
