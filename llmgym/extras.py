@@ -34,13 +34,14 @@ EXTRA_OF: Mapping[str, str] = {
 """The extra that installs each optional package."""
 
 
-def require(module: str, *, extra: str, purpose: str) -> ModuleType:
+def require(module: str, *, extra: str, purpose: str, instead: str = "") -> ModuleType:
     """Import `module`, which the extra `extra` installs.
 
     Args:
         module: dotted name of the module.
         extra: the extra of llmgym that installs it.
         purpose: what needs it, as the subject of a sentence, e.g. "Training".
+        instead: a sentence about how to do without it.
 
     Raises:
         MissingExtraError: it is not installed; the message holds the pip line.
@@ -50,7 +51,7 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise  # the module is there, but something that it needs itself is not
-        raise _missing(error.name, extra, purpose) from error
+        raise _missing(error.name, extra, purpose, instead) from error
 
 
 @contextmanager
@@ -71,9 +72,9 @@ def required_by(purpose: str) -> Iterator[None]:
         raise _missing(error.name, EXTRA_OF[error.name], purpose) from error
 
 
-def _missing(module: str, extra: str, purpose: str) -> MissingExtraError:
+def _missing(module: str, extra: str, purpose: str, instead: str = "") -> MissingExtraError:
     return MissingExtraError(
         f"{purpose} needs the package {module.split('.')[0]!r}, which is not installed. "
-        f'Install it with: pip install "llmgym[{extra}]"',
+        f'Install it with: pip install "llmgym[{extra}]"{instead and f". {instead}"}',
         name=module,
     )

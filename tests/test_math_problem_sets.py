@@ -203,7 +203,7 @@ def test_a_data_set_of_the_hub_without_a_test_split_is_split_by_content(monkeypa
 def test_the_hub_without_its_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
 
-    with pytest.raises(MissingExtraError, match=r"llmgym\[hub\]"):
+    with pytest.raises(MissingExtraError, match=r"llmgym\[hub\]\". Or name its file with dataset="):
         MathEnv(dataset="org/anything").tasks("train")
 
 

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from llmgym.episode import Task, content_key
@@ -67,6 +68,16 @@ def read_file(path: Path) -> Iterator[Row]:
                 yield f"{path}, row {number}", row
 
 
+def _datasets(dataset: str) -> ModuleType:
+    return require(
+        "datasets",
+        extra="hub",
+        purpose=f"Loading {dataset!r} from the Hugging Face hub",
+        instead="Or name its file with dataset=; of a public data set, the folder of its files with the environment "
+        "variable LLMGYM_DATA_DIR.",
+    )
+
+
 def read_hub(dataset: str, config: str | None, split: str) -> Iterator[Row]:
     """The rows of one split of a data set of the hub.
 
@@ -74,7 +85,7 @@ def read_hub(dataset: str, config: str | None, split: str) -> Iterator[Row]:
         MissingExtraError: the package `datasets` is not installed.
         DataNotFoundError: the hub, or the cache where there is no network, has no such data set or split.
     """
-    datasets = require("datasets", extra="hub", purpose=f"Loading {dataset!r} from the Hugging Face hub")
+    datasets = _datasets(dataset)
     try:
         rows = datasets.load_dataset(dataset, config, split=split)
     except (OSError, ValueError) as error:  # no network, no such data set, no such config or split
@@ -88,7 +99,7 @@ def read_hub(dataset: str, config: str | None, split: str) -> Iterator[Row]:
 
 def hub_splits(dataset: str, config: str | None) -> list[str]:
     """The splits that a data set of the hub has."""
-    datasets = require("datasets", extra="hub", purpose=f"Loading {dataset!r} from the Hugging Face hub")
+    datasets = _datasets(dataset)
     try:
         return list(datasets.get_dataset_split_names(dataset, config))
     except (OSError, ValueError) as error:

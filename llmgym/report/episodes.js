@@ -215,7 +215,7 @@ function addTokenReading(node, tokens) {
 }
 
 const KEYS = {
-  mask: () => [element("span", {class: "chip-mark"}, "written by the policy"), "plain: written by the world", element("span", {class: "control"}, "control token")],
+  mask: () => [element("span", {class: "chip-mark"}, "written by the policy"), "plain: written by the world or a tool, never learned from", element("span", {class: "control"}, "control token")],
   logprob: () => ["certain", element("span", {class: "ramp low"}), "improbable (log-probability −3 or less)"],
   advantage: () => ["worse than expected", element("span", {class: "ramp both"}), "better than expected; none: not learned from"],
 };
