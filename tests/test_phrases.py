@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmgym.envs.phrases import agrees, asks_to_confirm, takes_back, without_announcements, without_offers
+from llmgym.envs.users.phrases import agrees, asks_to_confirm, takes_back, without_announcements, without_offers
 
 YES = [
     "yes",

@@ -3,6 +3,7 @@
 import asyncio
 import http.server
 import json
+import pickle
 import re
 import threading
 from contextlib import contextmanager
@@ -97,6 +98,14 @@ def test_an_endpoint_plays_the_customer_by_its_address():
 
     assert (observation, reward, terminated) == ("Bye.", 0.0, True)
     assert info["score"].is_valid
+
+
+def test_an_environment_whose_customer_an_endpoint_plays_can_be_pickled():
+    with endpoint(200, "Bye. ###STOP###") as url:
+        env = llmgym.TokenEnv(pickle.loads(pickle.dumps(StoreEnv(user=url, user_model="m"))), view="text")
+        env.reset(seed=0)
+
+        assert env.step("Hello.")[2]
 
 
 def test_an_endpoint_that_fails_earns_nothing_and_is_no_wrong_answer():

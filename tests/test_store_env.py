@@ -319,6 +319,8 @@ def test_states_are_compared_by_value():
         {"style": "angry"},
         {"user": "scrpt"},
         {"user": "http://localhost:1/v1"},
+        {"user": 5},
+        {"user": StoreEnv},
         {"user_model": "tiny"},
     ],
 )

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmgym.envs.phrases import DONE
 from llmgym.envs.users import END, Conversation, Fact, ModelUser, Script, ScriptedUser, Wish
+from llmgym.envs.users.phrases import DONE
 
 from llmgym import AssistantMessage, ByteTokenizer, EnvResponse, Message, Task
 from llmgym.errors import SamplerError

@@ -15,11 +15,10 @@ import numpy as np
 from llmgym.episode import EnvResponse, GeneratedTasks, InitialMessages, Limits, Task, TaskSource, ToolEnv
 from llmgym.errors import ConfigError
 from llmgym.messages import AssistantMessage, Message, ToolCall
-from llmgym.sampling import ask_endpoint
 from llmgym.scoring import Score
 
-from ..phrases import agrees, asks_to_confirm, takes_back
-from ..users import Conversation, ModelUser, Script, ScriptedUser, UserSimulator
+from ..users import Conversation, Script, ScriptedUser, user_named
+from ..users.phrases import agrees, asks_to_confirm, takes_back
 from . import intents_orders, intents_refusals
 from .customer import MANNERS, STYLES, script_of
 from .database import Database, choose, same_state
@@ -104,17 +103,15 @@ class StoreEnv(ToolEnv):
             raise ConfigError(f"intents is {intents!r}, but it must name some of: {', '.join(INTENTS)}.")
         if style is not None and style not in STYLES:
             raise ConfigError(f"style is {style!r}, but there are {', '.join(STYLES)}, or None for any.")
-        is_address = isinstance(user, str) and user.startswith(("http://", "https://"))
-        if is_address != bool(user_model) or not (is_address or user == "script" or not isinstance(user, str)):
-            raise ConfigError(
-                f'user is {user!r:.80} and user_model is {user_model!r}. Give "script", an address with the name of '
-                "its model, or an object that answers."
-            )
-        if is_address:
-            ask_endpoint(user, model=user_model)  # complains now, and not in the first episode
-        self.intents, self.style = names, style
+        self.intents = names
+        self.user = user_named(
+            user,
+            user_model,
+            script=ScriptedUser(partial(_script, STYLES if style is None else (style,))),
+            instruction=_situation,
+            styles=tuple(MANNERS.values()) if style is None else (MANNERS[style],),
+        )
         self.system_prompt = POLICY if system_prompt is None else system_prompt
-        self._user, self._user_model = user, user_model
         self._desk = Desk()
         self.tools = self._desk.tools()
         self._task: Task | None = None
@@ -128,8 +125,7 @@ class StoreEnv(ToolEnv):
         scenario: Scenario = task.metadata["scenario"]
         self._task, self._said = task, []
         self._desk.open(scenario.database)
-        style = self.style or choose(rng, STYLES)
-        self._conversation = Conversation(self._player(style))
+        self._conversation = Conversation(self.user)
         first = self._conversation.begin(task, rng)
         rules = self.system_prompt.replace("{today}", scenario.today.isoformat())
         return InitialMessages((*((Message("system", rules),) if rules else ()), first))
@@ -144,13 +140,6 @@ class StoreEnv(ToolEnv):
     def solve(self, task: Task) -> Sequence[str | ToolCall]:
         scenario: Scenario = task.metadata["scenario"]
         return scenario.turns
-
-    def _player(self, style: str) -> UserSimulator:
-        if self._user == "script":
-            return ScriptedUser(partial(_script, style))
-        if isinstance(self._user, str):
-            return _played_by(ask_endpoint(self._user, model=self._user_model), style)
-        return self._user if hasattr(self._user, "reply") else _played_by(self._user, style)
 
     def _heard(self, said: str, answer: Message, is_last: bool) -> EnvResponse:
         if agrees(answer.content) and asks_to_confirm(said):
@@ -213,12 +202,8 @@ def says(text: str, fact: str) -> bool:
     return (fact if _DATE.fullmatch(fact) else Decimal(fact)) in _read(text)
 
 
-def _script(style: str, task: Task, rng: np.random.Generator) -> Script:  # noqa: ARG001  the contract of a script
-    return script_of(task.metadata["scenario"], style)
-
-
-def _played_by(ask: Any, style: str) -> ModelUser:
-    return ModelUser(ask, _situation, styles=(MANNERS[style],))
+def _script(styles: Sequence[str], task: Task, rng: np.random.Generator) -> Script:
+    return script_of(task.metadata["scenario"], choose(rng, styles))
 
 
 def _situation(task: Task) -> str:

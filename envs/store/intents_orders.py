@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..phrases import DONE
 from ..users import Fact
+from ..users.phrases import DONE
 from .database import choose, money, random_address, set_days, total_of
 from .desk import STORE_CREDIT
 from .rules import CREDIT_CENTS, LOST_DAYS

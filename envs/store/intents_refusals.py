@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from ..phrases import REFUSES
 from ..users import Fact
+from ..users.phrases import REFUSES
 from .database import choose, money, set_days, total_of
 from .intents_orders import ASKS_WHAT_IS_WRONG, FINE
 from .rules import CANCEL_DAYS, GOLD_DAYS, LOST_DAYS, RETURN_DAYS

@@ -12,8 +12,8 @@ import numpy as np
 
 from llmgym.messages import ToolCall
 
-from ..phrases import DONE
 from ..users import Fact
+from ..users.phrases import DONE
 from .database import Database, choose, make_database
 from .desk import STORE_CREDIT
 

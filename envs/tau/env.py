@@ -14,10 +14,9 @@ import numpy as np
 from llmgym.episode import EnvResponse, FiniteTasks, InitialMessages, Limits, Task, TaskSource, ToolEnv
 from llmgym.errors import ConfigError
 from llmgym.messages import AssistantMessage, Message, ToolCall
-from llmgym.sampling import ask_endpoint
 from llmgym.scoring import Score
 
-from ..users import Conversation, ModelUser, UserSimulator
+from ..users import Conversation, user_named
 from .data import PublicData, TauData
 from .database import Database
 from .desk import TRANSFER
@@ -89,7 +88,7 @@ class TauEnv(ToolEnv):
             PublicData(Path(folder) / "tau", self.domain, version) if folder else MadeUpData(self.domain, version)
         )
         self.rule, self.assertions = rule, assertions
-        self.user = _player(user, user_model)
+        self.user = user_named(user, user_model, script=InstructedUser(), instruction=_instruction)
         self._system_prompt, self._prompt_template = system_prompt, prompt_template
         self.desk = DESKS[self.domain](version)
         self.tools = self.desk.tools(self.data.schemas())
@@ -161,22 +160,6 @@ def _tasks(data: TauData, split: str, rule: Rule, assertions: str) -> FiniteTask
     if rule == "strict":
         tasks = [task for task in tasks if is_checkable(task, end_state(data, task.metadata["actions"]))]
     return FiniteTasks(tasks)
-
-
-def _player(user: Any, user_model: str) -> UserSimulator:
-    is_address = isinstance(user, str) and user.startswith(("http://", "https://"))
-    is_object = hasattr(user, "reply") or (callable(user) and not isinstance(user, str))
-    if is_address != bool(user_model) or not (is_address or user == "script" or is_object):
-        raise ConfigError(
-            f'user is {user!r:.80} and user_model is {user_model!r}. Give "script", an address with the name of its '
-            "model, or an object that answers."
-        )
-    if hasattr(user, "reply"):
-        simulator: UserSimulator = user
-        return simulator
-    if user == "script":
-        return InstructedUser()
-    return ModelUser(ask_endpoint(user, model=user_model) if is_address else user, _instruction)
 
 
 def _instruction(task: Task) -> str:

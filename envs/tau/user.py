@@ -8,8 +8,8 @@ import numpy as np
 from llmgym.episode import Task
 from llmgym.messages import Message
 
-from ..phrases import DONE, REFUSES, asks_to_confirm
 from ..users import END
+from ..users.phrases import DONE, REFUSES, asks_to_confirm
 
 _YES = "Yes, please go ahead."
 _LOST = "I told you all that I know."
