@@ -81,7 +81,7 @@ def evaluate(
         seed: of everything random.
         tokenizer: that of a sampler's model; a model folder brings its own.
         env_kwargs: further keywords for `gym.make`.
-        concurrency: episodes of a model or sampler under way at once.
+        concurrency: episodes of a model or sampler under way at once; a function plays one after the other.
         output: folder for settings, episodes and figures; new, or of the same evaluation to go on with.
         progress: shows how it goes, such as `llmgym.progress.RunProgress()`; None: nothing is shown.
 
