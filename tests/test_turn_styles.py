@@ -10,7 +10,7 @@ from support.chat_families import FAMILIES, TOOLS, backend_of, template_of, text
 
 from llmgym import Message, ToolCall
 from llmgym.errors import ConfigError
-from llmgym.messages import AssistantMessage, ByteTokenizer, TurnStyle, load_tokenizer, turn_style
+from llmgym.messages import AssistantMessage, ByteTokenizer, TurnStyle, chat_for, load_tokenizer, turn_style
 
 USER = [Message("user", "and now?")]
 ADDED = ["<tool_call>", "</tool_call>", "<think>", "</think>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"]
@@ -87,6 +87,26 @@ def tokenizer_of(backend):
 @pytest.mark.parametrize("name", STYLES)
 def test_the_style_of_each_template_is_found(tokenizer_of, name):
     assert turn_style(tokenizer_of(name)) == STYLES[name]
+
+
+def test_what_was_found_out_about_a_template_is_not_tried_again(backend, monkeypatch):
+    tokenizer = load_tokenizer(backend("qwen3"))
+    style, chat = turn_style(tokenizer), chat_for(tokenizer)
+
+    monkeypatch.setattr(tokenizer.backend, "apply_chat_template", None)
+
+    assert turn_style(tokenizer) is style
+    assert chat_for(tokenizer) is not chat  # it knows what was said in one conversation
+    assert turn_style(tokenizer, {"enable_thinking": False}) == TurnStyle()
+
+
+def test_a_tokenizer_that_no_answer_can_be_kept_for_is_tried_each_time(backend):
+    class Unhashable(type(load_tokenizer(backend("qwen3")))):
+        __hash__ = None
+
+    tokenizer = Unhashable(backend("qwen3"))
+
+    assert turn_style(tokenizer) == turn_style(tokenizer) == STYLES["qwen3"]
 
 
 def test_every_family_has_its_style_here():

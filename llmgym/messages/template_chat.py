@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import TokenizerError
 from .chat import Chat
 from .message import AssistantMessage, Message
+from .once import once_for_each_tokenizer
 from .template_form import Apply, TemplateForm, as_parts
 from .tokenizer import TemplateTokenizer
 
@@ -45,7 +46,7 @@ class TemplateChat(Chat):
     ) -> None:
         self.tokenizer: TemplateTokenizer = tokenizer
         self._apply: Apply = partial(tokenizer.apply_template, **(template_kwargs or {}))
-        self._form = TemplateForm.of(self._apply)
+        self._form = _form_of(tokenizer, template_kwargs or {})
         self._is_verbatim = is_verbatim
         ends = tuple(tokenizer.end_texts.values())
         self._ends, self._end_of_turn = ends, re.compile(rf"(?:{'|'.join(map(re.escape, ends))})\s*\Z")
@@ -183,6 +184,11 @@ class TemplateChat(Chat):
         if isinstance(value, Mapping):
             return {self._protected(key): self._protected(inner) for key, inner in value.items()}
         return [self._protected(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+@once_for_each_tokenizer
+def _form_of(tokenizer: TemplateTokenizer, template_kwargs: Mapping[str, Any]) -> TemplateForm:
+    return TemplateForm.of(partial(tokenizer.apply_template, **template_kwargs))
 
 
 def _behind(longer: str, begin: str, end: str, ends: tuple[str, ...]) -> str | None:

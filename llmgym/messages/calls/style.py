@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 from ...errors import ConfigError, TokenizerError
+from ..once import once_for_each_tokenizer
 from ..tokenizer import TemplateTokenizer, Tokenizer
 from .form import Form, Parts, Schemas
 from .parser import FORMS, TurnParser
@@ -89,9 +90,12 @@ def turn_style(tokenizer: Tokenizer, template_kwargs: Mapping[str, Any] | None =
         tokenizer: of the policy.
         template_kwargs: passed to the template, e.g. `enable_thinking=False`.
     """
-    if not isinstance(tokenizer, TemplateTokenizer):
-        return TurnStyle()
-    return TurnStyle.of(partial(tokenizer.apply_template, **(template_kwargs or {})))
+    return _style_of(tokenizer, template_kwargs or {}) if isinstance(tokenizer, TemplateTokenizer) else TurnStyle()
+
+
+@once_for_each_tokenizer
+def _style_of(tokenizer: TemplateTokenizer, template_kwargs: Mapping[str, Any]) -> TurnStyle:
+    return TurnStyle.of(partial(tokenizer.apply_template, **template_kwargs))
 
 
 def _header(apply: Apply) -> str:
