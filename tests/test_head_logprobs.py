@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.models import tiny_model
 
+from llmgym.errors import DataError
 from llmgym.learning import head_logprobs as module
 from llmgym.learning.head_logprobs import head_logprobs
 from llmgym.sampling.head import PLAIN, LogitScaling
@@ -45,11 +46,16 @@ def gradients(outputs, weights, *inputs):
     return torch.autograd.grad(sum(terms), inputs)
 
 
+@pytest.fixture(autouse=True)
+def in_tiles_however_few(monkeypatch):
+    monkeypatch.setattr(module, "_MAX_PLAIN_LOGITS", 0)
+
+
 @pytest.fixture(params=[1, 16, 2**20], ids=["one number a tile", "small tiles", "one tile"])
 def tile_size(request, monkeypatch):
+    """Also the number of logits that are too many to be worked on at once, in whatever way."""
     monkeypatch.setattr(module, "_CPU_TILE_BYTES", 4 * request.param)
     monkeypatch.setattr(module, "_ROWS_BYTES", 4 * request.param)
-    return request.param
 
 
 scalings = st.builds(
@@ -211,6 +217,28 @@ def test_heads_that_do_more_than_a_product_are_called(kind):
     torch.testing.assert_close(
         gradients(found, (g, h), states, head.weight), gradients(expected, (g, h), states, head.weight)
     )
+
+
+@pytest.mark.parametrize("kind", ["tiles", "rows"])
+def test_a_token_without_probability_is_refused(kind):
+    head, states, _, _, _ = problem(2, 11, 3)
+    given = (head, states) if kind == "tiles" else (None, head(states))
+
+    with pytest.raises(DataError, match="has the id 9, but the policy gives probability to ids below 9 only"):
+        head_logprobs(*given, torch.tensor([1, 9]), temperature=1.0, num_tokens=9)
+
+
+def test_few_logits_are_all_made_at_once_with_the_same_result(monkeypatch):
+    head, states, targets, g, h = problem(6, 11, 3)
+    in_tiles = head_logprobs(head, states, targets, temperature=0.5, num_tokens=11, with_entropy=True)
+
+    monkeypatch.setattr(module, "_MAX_PLAIN_LOGITS", 66)
+    at_once = head_logprobs(head, states, targets, temperature=0.5, num_tokens=11, with_entropy=True)
+
+    assert in_tiles[0].grad_fn.name() != at_once[0].grad_fn.name()
+    torch.testing.assert_close(in_tiles, at_once)
+    inputs = (states, head.weight)
+    torch.testing.assert_close(gradients(in_tiles, (g, h), *inputs), gradients(at_once, (g, h), *inputs))
 
 
 def test_a_second_derivative_is_refused():

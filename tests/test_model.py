@@ -79,6 +79,7 @@ class ScaledLogits(torch.nn.Module):
 def test_logprobs_and_entropies_equal_those_of_the_models_own_logits(wrap, temperature, max_logits, monkeypatch):
     monkeypatch.setattr(head_logprobs_module, "_CPU_TILE_BYTES", 4 * max_logits)
     monkeypatch.setattr(head_logprobs_module, "_ROWS_BYTES", 4 * max_logits)
+    monkeypatch.setattr(head_logprobs_module, "_MAX_PLAIN_LOGITS", 0)
     model, rows = wrap(tiny_model()), varied()
     policy = Policy(model)
 
@@ -97,6 +98,7 @@ def test_logprobs_and_entropies_equal_those_of_the_models_own_logits(wrap, tempe
 def test_gradients_equal_those_of_the_models_own_logits(max_logits, monkeypatch):
     monkeypatch.setattr(head_logprobs_module, "_CPU_TILE_BYTES", 4 * max_logits)
     monkeypatch.setattr(head_logprobs_module, "_ROWS_BYTES", 4 * max_logits)
+    monkeypatch.setattr(head_logprobs_module, "_MAX_PLAIN_LOGITS", 0)
     model, rows = tiny_model().double(), varied()
 
     Policy(model).action_outputs(rows, temperature=0.7).logprobs_BA.sum().backward()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from ..errors import DataError
 from ..sampling.head import PLAIN, LogitScaling
 
 _CPU_TILE_BYTES = 2**22
@@ -20,6 +21,8 @@ _CPU_TILE_BYTES = 2**22
 multiplied; from a larger one each of these passes reads memory, and the whole takes longer."""
 _ACCELERATOR_TILE_BYTES = 2**28
 """The same elsewhere: large enough for the matrix products, not the starting of kernels, to take the time."""
+_MAX_PLAIN_LOGITS = 2**17
+"""Up to so many in all, starting the operations of tiles costs more than they save."""
 _ROWS_BYTES = 2**26
 """Of whole rows of logits, where the head must be called as it is."""
 
@@ -34,7 +37,7 @@ def head_logprobs(
     num_tokens: int | None = None,
     with_entropy: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Log-probability of each target, and entropy of its distribution if asked for; differentiable once.
+    """Log-probability of each target, and entropy of its distribution if asked for; differentiable (once, in tiles).
 
         l = scaling(head(states)) / temperature
         log p = l[target] - logsumexp(l)
@@ -55,14 +58,25 @@ def head_logprobs(
 
     Returns:
         Log-probabilities and entropies, or None for these, shape (N,), in float32 or better.
+
+    Raises:
+        DataError: a target is no id of this vocabulary, or one of padding.
     """
+    width = _width(head, states_NH)
+    limit = width if num_tokens is None else min(num_tokens, width)
+    largest = int(targets_N.max())
+    if largest >= limit:
+        raise DataError(
+            f"A sampled token has the id {largest}, but the policy gives probability to ids below {limit} only. "
+            "Learn from what this policy sampled, with its own tokenizer."
+        )
     if torch.is_autocast_enabled(states_NH.device.type):
         states_NH = states_NH.to(torch.get_autocast_dtype(states_NH.device.type))
-    products = _as_products(head, states_NH)
+    products = _as_products(head, states_NH) if len(targets_N) * width > _MAX_PLAIN_LOGITS else None
     if products is None:
         return _by_rows(head, states_NH, targets_N, scaling, temperature, num_tokens, with_entropy)
     states, weights, bias = products
-    logits = _Logits.of(weights[0], scaling, temperature, num_tokens)
+    logits = _Logits.of(limit, scaling, temperature)
     outputs = _HeadLogprobs.apply(logits, with_entropy, targets_N, bias, *states, *weights)  # type: ignore[no-untyped-call]
     return cast("tuple[Tensor, Tensor | None]", outputs)
 
@@ -100,6 +114,11 @@ def _has_hooks(head: nn.Module) -> bool:
     return bool(head._forward_hooks or head._forward_pre_hooks or head._backward_hooks or head._backward_pre_hooks)
 
 
+def _width(head: Any, states: Tensor) -> int:
+    """Of the vocabulary."""
+    return int(states.shape[-1] if head is None else head.weight.shape[0])
+
+
 def _by_rows(
     head: Any,
     states: Tensor,
@@ -109,7 +128,7 @@ def _by_rows(
     num_tokens: int | None,
     with_entropy: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Whole rows of logits for some tokens at a time, computed again in the backward pass."""
+    """Whole rows of logits for some tokens at a time; computed again in the backward pass, unless all fit at once."""
 
     def statistics(states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logits = scaling(states if head is None else head(states))[:, :num_tokens]
@@ -120,13 +139,15 @@ def _by_rows(
             return logprobs, torch.zeros_like(logprobs)
         return logprobs, normaliser - (logits.softmax(dim=-1) * logits).sum(dim=-1)
 
-    width = states.shape[-1] if head is None else head.weight.shape[0]
-    size = max(1, _ROWS_BYTES // (4 * int(width)))
-    parts = [
-        checkpoint(statistics, *chunk, use_reentrant=False, preserve_rng_state=False)
-        for chunk in zip(torch.split(states, size), torch.split(targets, size), strict=True)
-    ]
-    logprobs, entropies = (torch.cat(part) for part in zip(*parts, strict=True))
+    size = max(1, _ROWS_BYTES // (4 * _width(head, states)))
+    if len(targets) <= size:
+        logprobs, entropies = statistics(states, targets)
+    else:
+        parts = [
+            checkpoint(statistics, *chunk, use_reentrant=False, preserve_rng_state=False)
+            for chunk in zip(torch.split(states, size), torch.split(targets, size), strict=True)
+        ]
+        logprobs, entropies = (torch.cat(part) for part in zip(*parts, strict=True))
     return logprobs, entropies if with_entropy else None
 
 
@@ -139,12 +160,11 @@ class _Logits:
     outer: float | None
 
     @classmethod
-    def of(cls, weight: Tensor, scaling: LogitScaling, temperature: float, num_tokens: int | None) -> _Logits:
-        width = weight.shape[0] if num_tokens is None else min(num_tokens, weight.shape[0])
+    def of(cls, num_tokens: int, scaling: LogitScaling, temperature: float) -> _Logits:
         factor = scaling.multiplier / scaling.divisor
         if scaling.cap is None:
-            return cls(width, factor / temperature, None)
-        return cls(width, factor / scaling.cap, scaling.cap / temperature)
+            return cls(num_tokens, factor / temperature, None)
+        return cls(num_tokens, factor / scaling.cap, scaling.cap / temperature)
 
     def blocks(self, num_rows: int, device: torch.device) -> tuple[list[slice], list[slice]]:
         """Rows and columns of the tiles: about square ones, so that the products read least, if there is enough."""
