@@ -15,6 +15,7 @@ from support.store import Desk, play, store, turn
 
 import llmgym
 from llmgym.errors import EnvironmentFailure, SamplerError
+from llmgym.sampling import ScriptedSampler
 
 
 def test_the_style_is_drawn_from_the_seed_of_the_episode():
@@ -112,22 +113,37 @@ def test_an_endpoint_that_fails_earns_nothing_and_is_no_wrong_answer():
     with endpoint(400, "") as url:
         env = llmgym.TokenEnv(StoreEnv(intents="cancel", user=url, user_model="m"), view="text")
         env.reset(seed=0)
-        with pytest.raises(SamplerError, match="400"):
+        with pytest.raises(EnvironmentFailure, match="400"):
             env.step("Hello.")
 
     assert not env.trajectory().is_valid
 
 
-@pytest.mark.parametrize(
-    ("error", "raised"), [(SamplerError("down"), SamplerError), (OSError("x"), EnvironmentFailure)]
-)
-def test_a_customer_who_cannot_answer_is_our_failure_and_no_reward(error, raised):
+@pytest.mark.parametrize("error", [SamplerError("down"), OSError("down")])
+def test_a_customer_who_cannot_answer_is_our_failure_and_no_reward(error):
     async def ask(messages):
         raise error
 
     env = llmgym.TokenEnv(StoreEnv(intents="cancel", user=ask), view="text")
     env.reset(seed=0)
 
-    with pytest.raises(raised):
+    with pytest.raises(EnvironmentFailure, match="down"):
         env.step("Hello.")
     assert not env.episode.is_valid
+
+
+def test_a_customer_who_fails_once_spoils_no_other_episode():
+    num_asked = 0
+
+    async def ask(messages):
+        nonlocal num_asked
+        num_asked += 1
+        if num_asked == 5:
+            raise SamplerError("busy")
+        return "Bye. ###STOP###"
+
+    hello = ScriptedSampler(lambda prompt_ids, params, rng: [*b"Hello.", llmgym.ByteTokenizer().eos_id])
+    played = llmgym.collect("llmgym/Store-v0", hello, num_tasks=8, env_kwargs={"user": ask})
+
+    assert [each.is_valid for each in played] == [True] * 8
+    assert sorted(each.metadata["attempts"] for each in played) == [1] * 7 + [2]

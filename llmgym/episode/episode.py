@@ -19,7 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EnvironmentFailure, InvalidAction, LLMGymError, PromptTooLong, ResetNeeded, VerifierError
+from ..errors import (
+    EnvironmentFailure,
+    InvalidAction,
+    LLMGymError,
+    PromptTooLong,
+    ResetNeeded,
+    SamplerError,
+    VerifierError,
+)
 from ..messages import AssistantMessage, Chat, Message, TurnParser
 from ..sampling import KeptTokens
 from ..scoring import Score
@@ -264,10 +272,14 @@ class Episode:
         """What goes wrong in here is not the policy's doing: the episode is over and not valid.
 
         Raises:
-            EnvironmentFailure: in place of any error that is not llmgym's own.
+            EnvironmentFailure: in place of any error that is not llmgym's own, and of a `SamplerError`: the model that
+                failed is not the policy, but one that the environment asks.
         """
         try:
             yield
+        except SamplerError as error:
+            self.fail()
+            raise EnvironmentFailure(f"A model that {type(self.env).__name__} asks failed: {error}") from error
         except LLMGymError:
             self.fail()
             raise
