@@ -158,6 +158,8 @@ def _maker(env: Any, make_kwargs: dict[str, Any]) -> tuple[str, Callable[[str], 
         malformed_call=settings.malformed_call,
         malformed_penalty=settings.malformed_penalty,
         stop_strings=settings.stop_strings,
+        chat=inner.chat_form,
+        chat_template_kwargs=inner.chat_template_kwargs,
     )
 
 

@@ -196,7 +196,7 @@ class Subject:
         """Says random ids, each time the same ones for the same task."""
         width, room = self.tokenizer.vocab_size, self.envs["turn"].limits.turn_tokens
         entropy = [self.seed, *task.key.encode("utf-8", "surrogatepass")]
-        space = Tokens(width, room, self.tokenizer.eos_id)
+        space = Tokens(width, room, self.tokenizer.eos_id, other_end_ids=self.envs["turn"].episode.end_ids)
         return lambda index: _sample(space, [index, *entropy])
 
 

@@ -89,6 +89,7 @@ class TokenEnv(gym.Env[Any, Any]):
                 f"Write a list of texts: [{stop_strings!r}]."
             )
         self.message_env, self.view, self.split, self.render_mode = env, view, split, render_mode
+        self.chat_form, self.chat_template_kwargs = chat, chat_template_kwargs
         self.tokenizer = load_tokenizer(tokenizer)
         self.limits = merge_limits(env.default_limits, limits)
         style = turn_style(self.tokenizer, chat_template_kwargs)
