@@ -1,8 +1,12 @@
 """Prompts of the small environments: their wording is the user's."""
 
+import json
+from collections.abc import Sequence
+
 from llmgym.episode import InitialMessages, Task
 from llmgym.errors import ConfigError
 from llmgym.messages import Message
+from llmgym.tools import Tool
 
 _PLACE = "{prompt}"
 
@@ -29,3 +33,8 @@ class PromptWording:
         """The system message, if any, and the user message."""
         system = (Message("system", self.system_prompt),) if self.system_prompt else ()
         return InitialMessages((*system, Message("user", self.prompt_template.replace(_PLACE, task.prompt))))
+
+
+def with_tools(prompt: str, tools: Sequence[Tool]) -> str:
+    """The prompt with "{tools}" replaced by the tools' schemas, one a line: not every chat template shows them."""
+    return prompt.replace("{tools}", "\n".join(json.dumps(tool.schema["function"]) for tool in tools))

@@ -352,6 +352,14 @@ def test_the_rules_are_the_users_to_change():
     assert [message.role for message in messages] == ["system", "user"]
 
 
+def test_a_prompt_may_show_the_tools_where_the_chat_template_does_not():
+    env, task, _ = store("cancel", system_prompt="These are your tools:\n{tools}")
+
+    _, *shown = env.reset(task, np.random.default_rng(0)).messages[0].content.split("\n")
+
+    assert [json.loads(each)["name"] for each in shown] == [tool.name for tool in env.tools]
+
+
 def test_tools_refuse_what_cannot_be():
     env, task, scenario = store("exchange")
     arguments = dict(scenario.calls[0].arguments)

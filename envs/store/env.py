@@ -17,6 +17,7 @@ from llmgym.errors import ConfigError
 from llmgym.messages import AssistantMessage, Message, ToolCall
 from llmgym.scoring import Score
 
+from ..prompt import with_tools
 from ..users import Conversation, Script, ScriptedUser, user_named
 from ..users.phrases import agrees, asks_to_confirm, takes_back
 from . import intents_orders, intents_refusals
@@ -81,7 +82,8 @@ class StoreEnv(ToolEnv):
             `llmgym.envs.users.UserSimulator`.
         user_model: name of the endpoint's model.
         style: of the customer: "patient", "terse" or "changing" (their mind). None: drawn anew in each episode.
-        system_prompt: the rules; `{today}` in it is replaced. None: `llmgym.envs.store.POLICY`.
+        system_prompt: the rules; "{today}" in it is replaced, and "{tools}" by the tools' schemas, for chat templates
+            that show none. None: `llmgym.envs.store.POLICY`.
 
     Raises:
         ConfigError: there is no such intent, style or user.
@@ -127,7 +129,7 @@ class StoreEnv(ToolEnv):
         self._desk.open(scenario.database)
         self._conversation = Conversation(self.user)
         first = self._conversation.begin(task, rng)
-        rules = self.system_prompt.replace("{today}", scenario.today.isoformat())
+        rules = with_tools(self.system_prompt, self.tools).replace("{today}", scenario.today.isoformat())
         return InitialMessages((*((Message("system", rules),) if rules else ()), first))
 
     def answer(self, message: AssistantMessage) -> EnvResponse | Awaitable[EnvResponse]:

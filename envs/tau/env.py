@@ -16,6 +16,7 @@ from llmgym.errors import ConfigError
 from llmgym.messages import AssistantMessage, Message, ToolCall
 from llmgym.scoring import Score
 
+from ..prompt import with_tools
 from ..users import Conversation, user_named
 from .data import PublicData, TauData
 from .database import Database
@@ -53,7 +54,8 @@ class TauEnv(ToolEnv):
         user: "script", as above; the address of an endpoint, whose model `user_model` plays the user; a function from
             `llmgym.sampling.ask_sampler` or `ask_endpoint`; or a `llmgym.envs.users.UserSimulator`.
         user_model: name of the endpoint's model.
-        system_prompt: the system message; "{policy}" is replaced by the domain's written policy.
+        system_prompt: the system message; "{policy}" in it is replaced by the domain's written policy, and "{tools}" by
+            the tools' schemas, for chat templates that show none.
         prompt_template: the first user message; "{prompt}" is replaced by what the user says.
 
     Raises:
@@ -112,7 +114,7 @@ class TauEnv(ToolEnv):
         self.desk.database = Database(self.data.snapshot())
         self._task, self._conversation = task, Conversation(self.user)
         opening = self._conversation.begin(task, rng).content
-        system = self._system_prompt.replace(_POLICY, self.data.policy())
+        system = with_tools(self._system_prompt, self.tools).replace(_POLICY, self.data.policy())
         first = Message("user", self._prompt_template.replace(_PROMPT, opening))
         return InitialMessages((Message("system", system), first) if system else (first,))
 
