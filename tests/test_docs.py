@@ -13,6 +13,7 @@ from support.markdown import blocks_of, is_understood, run_tiny
 
 import llmgym
 from llmgym import errors
+from llmgym.episode.check_rules import RULES
 from llmgym.registry import AGENTS
 from llmgym.training import parse_config
 
@@ -82,6 +83,12 @@ def test_every_command_and_every_error_has_its_place():
 
     assert {"envs", "agents", "check", "play", "train", "show", "eval"} <= set(code.command_names(code.command_help()))
     assert [name for name in names if f"`{name}`" not in PAGES["troubleshooting.md"]] == []
+
+
+def test_every_rule_of_the_conformance_check_is_listed():
+    rows = re.findall(r"^\| ([a-z, ]+) \|", PAGES["guides/environment.md"], re.MULTILINE)
+
+    assert RULES.keys() - {name for row in rows for name in row.split(", ")} == set()
 
 
 def test_reference_holds_every_package_and_every_module_that_registers_something():

@@ -67,7 +67,7 @@ def is_understood(arguments: Sequence[str]) -> bool:
     from llmgym.training import load_config
 
     options = _parsed(arguments)
-    if arguments[0] == "train":
+    if arguments[0] == "train" and options.recipe:
         load_config(recipe_path(options.recipe), options.overrides)
     return callable(options.run)
 
