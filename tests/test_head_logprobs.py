@@ -130,6 +130,24 @@ def test_bfloat16_states_lose_no_more_than_the_rounding_of_logits_and_probabilit
         assert (gradient.float() - wanted).norm() < 0.03 * wanted.norm()
 
 
+def test_under_autocast_the_head_computes_in_its_type_and_gradients_keep_theirs():
+    head, states, targets, g, h = problem(20, 60, 16, bias=True, dtype=torch.float32)
+    options = {"temperature": 1.0, "with_entropy": True}
+
+    with torch.autocast("cpu", torch.bfloat16):
+        found = head_logprobs(head, states, targets, **options)
+    found_grads = gradients(found, (g, h), states, *head.parameters())
+
+    low = torch.nn.Linear(16, 60, dtype=torch.bfloat16)
+    low.load_state_dict(head.state_dict() | {"bias": torch.zeros(60)})
+    low_logprobs = by_definition(lambda x: low(x).float() + head.bias, states.bfloat16(), targets, temperature=1.0)
+    torch.testing.assert_close(found, low_logprobs)
+    exact = gradients(by_definition(head, states, targets, temperature=1.0), (g, h), states, *head.parameters())
+    for gradient, wanted in zip(found_grads, exact, strict=True):
+        assert gradient.dtype == torch.float32
+        assert (gradient - wanted).norm() < 0.03 * wanted.norm()
+
+
 def test_many_bfloat16_gradients_are_summed_without_drift():
     head, states, _, _, _ = problem(4000, 2, 1, dtype=torch.bfloat16)
     states.data.fill_(1.0), head.weight.data.zero_()

@@ -252,7 +252,7 @@ class _HeadLogprobs(torch.autograd.Function):
                     grad *= slope
                 for k in range(num):
                     if wants_states[k]:
-                        _add_product(state_grads[k][rows], grad, weights[k][columns])
+                        _add_product(state_grads[k][rows], grad, weights[k][columns].to(states[k].dtype))
                     if wants_weights[k]:
                         _add_product(sums[k], grad.T, states[k][rows])
                 if bias_grad is not None:
