@@ -14,6 +14,7 @@ _NOW = "2024-05-15T15:00:00"
 _NEW_RESERVATIONS = ("HATHAT", "HATHAU", "HATHAV")
 _NEW_CERTIFICATES = ("certificate_3221322", "certificate_3221323", "certificate_3221324")
 _BAG_PRICE, _INSURANCE_PRICE = 50, 30
+_MAX_NUMBER = 10**9
 _CITIES: Mapping[str, str] = {
     "SFO": "San Francisco",
     "JFK": "New York",
@@ -171,6 +172,7 @@ class AirlineDesk(Desk):
             nonfree_baggages: number of bags that are paid for.
             insurance: whether it is bought.
         """
+        _require_usual(total_baggages, nonfree_baggages, *(payment["amount"] for payment in payment_methods))
         self._found("users", user_id, "user")
         reservation_id = self._new_reservation_id()
         booked = [self._seat(flight, cabin, len(passengers)) for flight in flights]
@@ -228,6 +230,7 @@ class AirlineDesk(Desk):
             user_id: such as "ada_lark_1234".
             amount: in dollars.
         """
+        _require_usual(amount)
         methods = self._found("users", user_id, "user")["payment_methods"]
         free = next((name for name in _NEW_CERTIFICATES if name not in methods), None)
         if free is None:
@@ -247,6 +250,7 @@ class AirlineDesk(Desk):
             nonfree_baggages: number of them that are paid for.
             payment_id: pays, such as "credit_card_0000000".
         """
+        _require_usual(total_baggages, nonfree_baggages)
         reservation = self._found("reservations", reservation_id, "reservation")
         price = _BAG_PRICE * max(0, nonfree_baggages - reservation["nonfree_baggages"])
         reservation = self._pay_for_update(reservation, payment_id, price)
@@ -362,6 +366,12 @@ class AirlineDesk(Desk):
         if price != 0:
             edited["payment_history"].append({"payment_id": payment_id, "amount": price})
         return edited
+
+
+def _require_usual(*numbers: int | float) -> None:
+    # Beyond these, prices could be neither written nor compared, and a policy must not be able to make that fail.
+    if not all(abs(number) <= _MAX_NUMBER for number in numbers):
+        raise ToolError("a number is too large")
 
 
 def _total(flights: Sequence[Record]) -> Any:
