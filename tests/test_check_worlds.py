@@ -4,11 +4,13 @@ import subprocess
 from itertools import count
 
 import pytest
+from support.chat_families import FAMILIES, backend_of
 
 import llmgym
-from llmgym import EnvResponse, FiniteTasks, InitialMessages, Limits, Message, Score, Task, ToolEnv
+from llmgym import EnvResponse, FiniteTasks, InitialMessages, Limits, Message, Score, Task, TokenEnv, ToolEnv
+from llmgym.episode.check_rules import RULES
 from llmgym.errors import CheckError
-from llmgym.messages import ToolCall
+from llmgym.messages import ToolCall, load_tokenizer
 from llmgym.tools import FunctionTool, Submit
 
 
@@ -124,3 +126,12 @@ def test_a_broken_promise_is_found(env, rule, finding):
 def test_ids_that_drift_while_a_conversation_grows_are_found():
     with pytest.raises(CheckError, match=r"- growth: Before turn 1 of task .* from id \d+ on, and not"):
         llmgym.check_env(Whole(), num_tasks=2, tokenizer=Drifting(), skip=["seeds", "views"])
+
+
+def test_calls_that_a_template_spells_in_its_own_way_are_no_drift(trained_bpe):
+    tokenizer = load_tokenizer(backend_of(FAMILIES["gpt-oss"], trained_bpe))
+    world = TokenEnv(Whole(), tokenizer=tokenizer, limits={"turn_tokens": 200, "context_tokens": 2000})
+
+    report = llmgym.check_env(world, num_tasks=1, skip=RULES.keys() - {"growth"})
+
+    assert report.passed == ("growth",)

@@ -12,6 +12,7 @@ from .check_findings import FEW, Findings, Note, Problem
 from .check_plays import TOLERANCE, Play, Subject, Turn, always
 from .limits import Limits, StopReason
 from .token_env import TokenEnv
+from .trajectory import TurnRecord
 
 _SAMPLE_OF_TYPE: Mapping[str, Any] = {
     "string": "a", "integer": 1, "number": 1, "boolean": False, "array": (), "object": {},
@@ -19,7 +20,11 @@ _SAMPLE_OF_TYPE: Mapping[str, Any] = {
 
 
 def check_growth(subject: Subject) -> Findings:
-    """What the model is prompted with before each turn is, id for id, the conversation so far rendered at once."""
+    """What the model is prompted with before each turn is, id for id, the conversation so far rendered at once.
+
+    Where turns hold calls, which a template may spell in its own way, it is so before the first of them and behind the
+    last.
+    """
     env, is_known = subject.envs["turn"], False
     for task in subject.tasks[:FEW]:
         probe = subject.reference(task)
@@ -51,10 +56,21 @@ def _grown_otherwise(env: TokenEnv, play: Play) -> list[tuple[int, str]]:
             continue
         whole = episode.chat.render(episode.messages[:place], tools=schemas)
         grown = trajectory.segments[turn.segment_index].token_ids[: turn.start].tolist()
-        if grown != whole:
+        if grown != whole and not _agrees_around_calls(grown, whole, trajectory.turns[:index], turn.segment_index):
             at = _first_difference(grown, whole)
             found.append((index, f"{grown[at : at + 8]} from id {at} on, and not {whole[at : at + 8]}"))
     return found
+
+
+def _agrees_around_calls(
+    grown: Sequence[int], whole: Sequence[int], turns: Sequence[TurnRecord], segment_index: int
+) -> bool:
+    """True where turns of the segment hold calls, and what is before and behind all its turns is in `whole` too."""
+    inside = [turn for turn in turns if turn.segment_index == segment_index]
+    if not any(turn.message.tool_calls for turn in inside):
+        return False
+    before, behind = grown[: inside[0].start], grown[inside[-1].stop :]
+    return whole[: len(before)] == before and whole[len(whole) - len(behind) :] == behind
 
 
 def _first_difference(one: Sequence[int], two: Sequence[int]) -> int:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import PackageNotFoundError, files
+from importlib.metadata import files
 from typing import Any
 
 from llmgym.messages import AssistantMessage, Message, ToolCall
@@ -171,14 +171,6 @@ FAMILIES = {
         controls="<system> <user> <assistant> <tool>",
     ),
 }
-
-
-def trl_is_there() -> bool:
-    """True where the templates can be read."""
-    try:
-        return bool(files("trl"))
-    except PackageNotFoundError:
-        return False
 
 
 @cache
