@@ -153,6 +153,11 @@ def test_an_amount_written_with_a_point_is_the_same_amount_but_not_officially():
         ("One moment.", "I told you all that I know.", False),
         ("It has been cancelled.", "Thank you, that is all. Goodbye.", True),
         ("That is not possible.", "Thank you, that is all. Goodbye.", True),
+        ("It has been cancelled. Is there anything else I can do for you?", "Thank you, that is all. Goodbye.", True),
+        ("Is there anything else?", "Thank you, that is all. Goodbye.", True),
+        ("Let me see whether it has been shipped.", "I told you all that I know.", False),
+        ("I can't find you. I need your ZIP code.", "I told you all that I know.", False),
+        ("I've found your account.", "I told you all that I know.", False),
     ],
 )
 def test_the_instructed_user_agrees_and_leaves_when_all_is_said(said, heard, ends):

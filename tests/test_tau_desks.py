@@ -60,6 +60,7 @@ def _without_data(monkeypatch):
         ("airline", ("cancel_reservation", {"reservation_id": "ZZZ999"}), "reservation not found"),
         ("airline", ("update_reservation_baggages", ("BBB222", 2, 1, "certificate_1002")), "certificate"),
         ("airline", ("update_reservation_baggages", ("CCC333", 9, 9, "gift_card_1003")), "not enough"),
+        ("airline", ("calculate", {"expression": "1" + "0" * 400}), "too large"),
         ("airline", ("update_reservation_baggages", ("CCC333", 10**400, 0, "gift_card_1003")), "too large"),
         ("airline", ("send_certificate", ("ben_finch_1002", float("nan"))), "too large"),
         ("airline", ("update_reservation_passengers", ("CCC333", [])), "number of passengers"),

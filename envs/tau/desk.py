@@ -49,7 +49,10 @@ class Desk:
         Args:
             expression: such as "2 * (3 + 4)".
         """
-        return str(round(float(evaluate(expression)), 2))
+        try:
+            return str(round(float(evaluate(expression)), 2))
+        except OverflowError:
+            raise ToolError("the result is too large") from None
 
     def think(self, thought: str) -> str:  # noqa: ARG002
         """Notes a thought. It changes nothing and finds nothing out.
