@@ -219,7 +219,7 @@ def test_a_reference_that_cannot_be_run_is_an_error_and_no_reward():
     ],
 )  # fmt: skip
 def test_a_value_is_read_as_one_number(rewrite, reward):
-    score = score_of(lambda task: rewrite.format(task.answer), "different_people", form="value")
+    score = score_of(lambda task: rewrite.format(task.answer), "different_pairs", form="value")
 
     assert score.reward == reward
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from llmgym.envs.sql import FAMILIES
+from llmgym.envs.sql import FAMILIES, SQLEnv
 from llmgym.envs.sql.database import generate
 from llmgym.envs.sql.families import VALUE_FAMILIES
 from llmgym.envs.sql.generate import _wrong_bounds, generated_task
@@ -143,8 +143,9 @@ def percent_change(db, year, months):
     return [(100 * (after / before - 1),)]
 
 
-def different_people(db, period, price):
-    return [(len({e.person for e in db.events if within(period, e) and (thing_of(db, e).price or 0) > price}),)]
+def different_pairs(db, period, price):
+    dear = [e for e in db.events if within(period, e) and (thing_of(db, e).price or 0) > price]
+    return [(len({(e.person, e.thing) for e in dear}),)]
 
 
 def people_per_city(db, since):
@@ -331,6 +332,26 @@ def test_values_are_asked_for_where_the_result_is_one_number():
     single = {family for family in FAMILIES if FAMILIES[family](rng, database).is_value}
 
     assert single == set(VALUE_FAMILIES)
+
+
+@pytest.mark.slow
+def test_no_count_is_so_frequent_that_always_saying_it_pays():
+    tasks = SQLEnv(families=["different_pairs"], form="value").tasks("train")
+
+    answers = Counter(tasks[index].answer for index in range(60))
+
+    assert answers.most_common(1)[0][1] <= 4
+
+
+def test_whether_the_bounds_of_a_sequence_belong_to_it_is_said_and_matters():
+    task = generated_task(np.random.default_rng(0), families=["unused_numbers"], forms=("query",), split="train")
+    (first, last), meta = task.metadata["given"].values(), task.metadata
+    databases = [generate(meta["schema"], meta["seed"], variant) for variant in range(3)]
+
+    unused = [row for database in databases for row in rows_of(database, meta["query"])]
+
+    assert f"from {first} to {last} (both included)" in task.prompt
+    assert (first,) in unused or (last,) in unused
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)

@@ -27,7 +27,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             families_groups.median,
             families_groups.share,
             families_groups.percent_change,
-            families_groups.different_people,
+            families_groups.different_pairs,
             families_groups.people_per_city,
             families_groups.busy_people,
             families_groups.namesakes,
@@ -54,5 +54,5 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 )
 """Name -> family."""
 
-VALUE_FAMILIES = ("average", "median", "share", "percent_change", "different_people")
+VALUE_FAMILIES = ("average", "median", "share", "percent_change", "different_pairs")
 """Those whose result is a single number, so that a value may be asked for instead of a query."""

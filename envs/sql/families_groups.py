@@ -88,19 +88,20 @@ def percent_change(rng: np.random.Generator, db: Database) -> Question:
     )
 
 
-def different_people(rng: np.random.Generator, db: Database) -> Question:
+def different_pairs(rng: np.random.Generator, db: Database) -> Question:
     """A count of different values."""
     s, period, price = db.schema, choose_period(rng, db.events), choose(rng, (15, 20, 25, 30))
     of_period = period.holds(f"e.{s.day}")
     where = f"FROM {s.events_things} WHERE {of_period} AND t.{s.price} > {price}"
+    pairs = f"SELECT DISTINCT e.{s.event_person}, e.{s.event_thing}"
     return Question(
-        text=f"How many different {s.person.many} had a {s.event.one} with a {s.day} {period} of a {s.thing.one} with "
-        f"a {s.price} above {price}?",
-        query=f"SELECT COUNT(DISTINCT e.{s.event_person}) {where}",
+        text=f"How many different pairs of a {s.person.one} and a {s.thing.one} with a {s.price} above {price} have at "
+        f"least one {s.event.one} with a {s.day} {period}?",
+        query=f"SELECT COUNT(*) FROM ({pairs} {where})",
         mistakes=(
             f"SELECT COUNT(*) {where}",
-            f"SELECT COUNT(DISTINCT e.{s.event_person}) {where.replace('>', '>=')}",
-            f"SELECT COUNT(DISTINCT e.{s.event_thing}) {where}",
+            f"SELECT COUNT(*) FROM ({pairs} {where.replace('>', '>=')})",
+            f"SELECT COUNT(DISTINCT e.{s.event_person}) {where}",
         ),
         given={"period": period, "price": price},
         is_value=True,

@@ -247,10 +247,13 @@ def unused_numbers(rng: np.random.Generator, db: Database) -> Question:
     used = f"SELECT {s.event_id} FROM {s.event.table}"
     between = f"{s.event_id} + 1 BETWEEN {first} AND {last} AND {s.event_id} + 1 NOT IN ({used})"
     return Question(
-        text=f"Which whole numbers between {first} and {last} are the {s.event_id} of no {s.event.one}? Give each "
-        "number.",
+        text=f"Which whole numbers from {first} to {last} (both included) are the {s.event_id} of no {s.event.one}? "
+        "Give each number.",
         query=f"{numbers} SELECT n FROM every WHERE n NOT IN ({used})",
-        mistakes=(f"SELECT {s.event_id} + 1 FROM {s.event.table} WHERE {between}",),
+        mistakes=(
+            f"SELECT {s.event_id} + 1 FROM {s.event.table} WHERE {between}",
+            f"{numbers} SELECT n FROM every WHERE n NOT IN ({used}) AND n NOT IN ({first}, {last})",
+        ),
         given={"first": first, "last": last},
     )
 
