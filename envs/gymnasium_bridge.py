@@ -36,7 +36,7 @@ _NUM_SEEDS = 64
 """Seeds that are tried to see how many beginnings an environment has."""
 _MANY_STARTS = 20
 """Where so many of them differ, tasks are generated without end."""
-_MAX_TURNS, _TURN_TOKENS = 200, 32
+_MAX_TURNS, _TURN_TOKENS, _REPLY_TOKENS = 200, 32, 64
 
 
 class GymnasiumEnv(MessageEnv):
@@ -104,7 +104,10 @@ class GymnasiumEnv(MessageEnv):
         PromptWording(system_prompt, prompt_template)  # a template without a place for the prompt is refused at once
         turns = min(max_steps or _MAX_TURNS, _MAX_TURNS)
         self.default_limits = Limits(  # type: ignore[misc]  # budgets depend on the wrapped environment
-            turns=turns, turn_tokens=_TURN_TOKENS, episode_tokens=turns * _TURN_TOKENS, context_tokens=8192
+            turns=turns,
+            turn_tokens=_TURN_TOKENS,
+            episode_tokens=turns * _TURN_TOKENS,
+            context_tokens=max(8192, turns * (_TURN_TOKENS + _REPLY_TOKENS)),
         )
         self._offset = 0.0
 

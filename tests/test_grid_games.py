@@ -1,7 +1,7 @@
 """Sokoban and the frozen lake: levels, moves and what is paid."""
 
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llmgym.envs.games import FrozenLakeEnv, SokobanEnv
 from llmgym.envs.games.moves import DIRECTIONS, read_moves, write_moves
-from llmgym.envs.games.sokoban_level import dead_cells, level_from_text, solution
+from llmgym.envs.games.sokoban_level import dead_cells, level_from_text
 
 import llmgym
 from llmgym.errors import ConfigError
@@ -51,6 +51,15 @@ def fewest_pushes(level):
         layer = [state for state in later if (state.boxes, state.player) not in best]
         best.update({(state.boxes, state.player): num_pushes + 1 for state in layer})
     return None
+
+
+def pushes_of(level, turns):
+    """Of moves that solve the level."""
+    levels = [level]
+    for direction in " ".join(turns).split():
+        levels.append(levels[-1].moved(direction))
+    assert levels[-1].is_solved
+    return sum(before.boxes != after.boxes for before, after in pairwise(levels))
 
 
 @given(moves, st.integers(1, 9))
@@ -96,7 +105,7 @@ def test_the_pushes_of_a_level_are_the_fewest_and_within_the_settings(kwargs):
 
         assert level.to_text() == task.prompt
         assert level.num_on_goals == 0
-        assert task.metadata["num_pushes"] == fewest_pushes(level)
+        assert task.metadata["num_pushes"] == fewest_pushes(level) == pushes_of(level, env.solve(task))
         assert env.min_pushes <= task.metadata["num_pushes"] <= env.max_pushes
 
 
@@ -145,7 +154,7 @@ def test_a_box_on_a_dead_cell_can_be_brought_to_no_goal():
 
     assert dead
     for cell, player in product(dead, dead | level.goals):
-        assert cell == player or solution(replace(level, boxes=frozenset({cell}), player=player)) is None
+        assert cell == player or fewest_pushes(replace(level, boxes=frozenset({cell}), player=player)) is None
 
 
 def fewest_moves(text):
@@ -224,6 +233,15 @@ def test_random_constant_and_passive_walkers_earn_next_to_nothing(make):
     assert mean(lambda: " ".join(rng.choice(list(DIRECTIONS), env.moves_per_turn))) < 0.1
     assert mean(lambda: "down right") < 0.1
     assert mean(lambda: "") == 0.0
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"moves_per_turn": 1}, {"size": 10, "moves_per_turn": 2}])
+@pytest.mark.parametrize("make", GAMES)
+def test_the_budget_of_turns_leaves_room_for_the_reference(make, kwargs):
+    env = make(**kwargs)
+
+    for task in env.tasks("train").first(20):
+        assert len(env.solve(task)) <= env.default_limits.turns
 
 
 @pytest.mark.parametrize("kwargs", [{"size": 2}, {"moves_per_turn": 0}, {"shaping": 1.5}, {"size": 6.0}])

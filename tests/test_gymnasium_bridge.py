@@ -176,6 +176,16 @@ def test_nothing_else_is_an_action(said):
     assert response.score.reason == "no action"
 
 
+def test_the_budget_of_tokens_lasts_as_long_as_the_wrapped_environment():
+    env = gym.make("llmgym/Gymnasium-v0", env_id="Taxi-v4", view="text")
+    env.reset(seed=0)
+
+    ends = [env.step("drop off") for _ in range(200)]
+
+    assert not any(end[2] or end[3] for end in ends[:-1])
+    assert ends[-1][4]["stop_reason"] == StopReason.TIME_LIMIT
+
+
 def test_the_wrapped_environments_own_time_limit_truncates_and_does_not_end_the_task():
     for wrapped in ({"patience": 2}, {}):
         kwargs = {} if wrapped else {"max_episode_steps": 2}

@@ -1,5 +1,6 @@
 """Wordle: marks, the solver, and what is paid."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from hypothesis import given
@@ -88,9 +89,7 @@ def guesses_to_find(secret, clue):
     return 10
 
 
-@pytest.mark.parametrize(
-    "words", [WORDS[::25], pytest.param(WORDS, marks=pytest.mark.slow)], ids=["some words", "every word"]
-)
+@pytest.mark.parametrize("words", [WORDS[::50], pytest.param(WORDS[::5], marks=pytest.mark.slow)], ids=["few", "many"])
 def test_the_solver_finds_words_within_six_guesses_whatever_the_clue(words):
     rng = np.random.default_rng(0)
 
@@ -108,7 +107,7 @@ def test_reference_turns_find_the_word_and_earn_one(split):
 
 
 def test_no_secret_of_the_test_split_is_one_of_the_training_split():
-    secrets = {split: {WordleEnv().tasks(split)[i].answer for i in range(300)} for split in ("train", "test")}
+    secrets = {split: {WordleEnv().tasks(split)[i].answer for i in range(200)} for split in ("train", "test")}
 
     assert not secrets["train"] & secrets["test"]
     assert len(secrets["test"]) > 30
@@ -132,6 +131,16 @@ def test_a_message_that_is_no_guess_costs_one_and_says_so():
     assert (first.terminated, second.terminated, rewards([first, second])) == (False, True, [0.0, 0.0])
     assert second.score.expected == env.tasks("train")[0].answer
     assert first.score.expected is None
+
+
+@pytest.mark.parametrize("guesses", [2, 10])
+def test_the_budget_of_turns_is_the_number_of_guesses(guesses):
+    env = gym.make("llmgym/Wordle-v0", view="text", guesses=guesses)
+    env.reset(seed=0)
+
+    ends = [env.step("zzzzz")[2:4] for _ in range(guesses)]
+
+    assert ends == [(False, False)] * (guesses - 1) + [(True, False)]
 
 
 def test_thoughts_may_come_before_the_line_of_the_guess():

@@ -1,16 +1,17 @@
 """Frozen lake: walk over the ice to the goal and into no hole, on generated maps."""
 
 from collections.abc import Sequence
+from math import ceil
 
 import numpy as np
 
-from llmgym.episode import EnvResponse, GeneratedTasks, InitialMessages, Limits, MessageEnv, Task, TaskSource
+from llmgym.episode import EnvResponse, GeneratedTasks, InitialMessages, MessageEnv, Task, TaskSource
 from llmgym.errors import ConfigError
 from llmgym.messages import AssistantMessage, Message
 from llmgym.scoring import Score
 
 from ..prompt import PromptWording
-from .moves import DIRECTIONS, Cell, read_moves, require_range, write_moves
+from .moves import DIRECTIONS, Cell, limits_of, read_moves, require_range, write_moves
 
 _PROMPT = """\
 Frozen lake: walk from @ to the goal G. Ice is ., holes are O, and a step into a hole ends the walk.
@@ -19,6 +20,7 @@ The last line of each message makes your moves, such as: down right{slippery}
 {prompt}"""
 _SLIPPERY = "\nThe ice is slippery: a move goes where it should with a chance of 1/3, else to one side of that."
 _SIDES = {"up": ("left", "right"), "down": ("left", "right"), "left": ("up", "down"), "right": ("up", "down")}
+_MIN_TURNS = 16
 _MAX_TRIES = 1000
 """Maps that are drawn before one of the wanted length is given up."""
 
@@ -45,8 +47,6 @@ class FrozenLakeEnv(MessageEnv):
         ConfigError: a setting is out of range; or, with the first task, no such map is found.
     """
 
-    default_limits = Limits(turns=16, turn_tokens=96, episode_tokens=1536, context_tokens=4096)
-
     def __init__(
         self,
         *,
@@ -67,6 +67,8 @@ class FrozenLakeEnv(MessageEnv):
         self.size, self.holes, self.min_moves = size, holes, min_moves
         self.slippery, self.moves_per_turn, self.shaping = slippery, moves_per_turn, shaping
         self.wording = PromptWording(system_prompt, prompt_template.replace("{slippery}", _SLIPPERY * slippery))
+        turns = max(_MIN_TURNS, ceil(size * size / moves_per_turn))
+        self.default_limits = limits_of(turns)  # type: ignore[misc]  # budgets depend on the settings
         self._map = _Map("@G")
         self._at, self._nearest, self._rng = self._map.start, 0, np.random.default_rng(0)
 

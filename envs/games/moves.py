@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from llmgym.episode import Limits
 from llmgym.errors import ConfigError
+
+_TURN_TOKENS, _REPLY_TOKENS = 96, 160
 
 
 class Cell(NamedTuple):
@@ -55,6 +58,16 @@ def read_moves(text: str, *, max_moves: int) -> list[str] | str:
 def write_moves(moves: Sequence[str], *, max_moves: int) -> list[str]:
     """The turns that make these moves, with as many moves each as a turn may have."""
     return [" ".join(moves[start : start + max_moves]) for start in range(0, len(moves), max_moves)]
+
+
+def limits_of(turns: int) -> Limits:
+    """Budgets of a game of so many turns, each answered with a board."""
+    return Limits(
+        turns=turns,
+        turn_tokens=_TURN_TOKENS,
+        episode_tokens=turns * _TURN_TOKENS,
+        context_tokens=max(2048, turns * (_TURN_TOKENS + _REPLY_TOKENS)),
+    )
 
 
 def require_range(name: str, value: float, low: float, high: float) -> None:

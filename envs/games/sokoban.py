@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from functools import partial
+from math import ceil
 
 import numpy as np
 
-from llmgym.episode import EnvResponse, GeneratedTasks, InitialMessages, Limits, MessageEnv, Task, TaskSource, split_of
+from llmgym.episode import EnvResponse, GeneratedTasks, InitialMessages, MessageEnv, Task, TaskSource, split_of
 from llmgym.errors import ConfigError
 from llmgym.messages import AssistantMessage, Message
 from llmgym.scoring import Score
 
 from ..prompt import PromptWording
-from .moves import read_moves, require_range, write_moves
-from .sokoban_level import Level, dead_cells, generate, level_from_text, solution
+from .moves import limits_of, read_moves, require_range, write_moves
+from .sokoban_level import Level, dead_cells, generate, level_from_text
 
 _PROMPT = """\
 Sokoban: push every box ($) onto a goal (.). You are @, walls are #, floor is -.
@@ -21,6 +22,10 @@ You push a box by walking into it; you cannot pull, nor push two boxes at once.
 The last line of each message makes your moves, such as: up left left
 
 {prompt}"""
+
+_MIN_TURNS = 16
+_MOVES_A_PUSH = 8
+"""With the walks between pushes, and room for mistakes."""
 
 
 class SokobanEnv(MessageEnv):
@@ -45,8 +50,6 @@ class SokobanEnv(MessageEnv):
         ConfigError: a setting is out of range; or, with the first task, no such level is found.
     """
 
-    default_limits = Limits(turns=16, turn_tokens=96, episode_tokens=1536, context_tokens=4096)
-
     def __init__(
         self,
         *,
@@ -70,6 +73,8 @@ class SokobanEnv(MessageEnv):
         self.min_pushes, self.max_pushes = min_pushes, max_pushes
         self.moves_per_turn, self.shaping, self.end_on_deadlock = moves_per_turn, shaping, end_on_deadlock
         self.wording = PromptWording(system_prompt, prompt_template)
+        turns = max(_MIN_TURNS, ceil(_MOVES_A_PUSH * max_pushes / moves_per_turn))
+        self.default_limits = limits_of(turns)  # type: ignore[misc]  # budgets depend on the settings
         self._level: Level | None = None
         self._earned = 0.0
 
@@ -99,10 +104,8 @@ class SokobanEnv(MessageEnv):
         return EnvResponse(messages=(Message("user", level.to_text()),), score=score, terminated=is_over)
 
     def solve(self, task: Task) -> Sequence[str]:
-        """The moves with the fewest pushes."""
-        moves = solution(level_from_text(task.prompt))
-        assert moves is not None, "levels are made backwards from a solved one"
-        return write_moves(moves, max_moves=self.moves_per_turn)
+        """Moves with the fewest pushes."""
+        return write_moves(task.metadata["moves"], max_moves=self.moves_per_turn)
 
     def _make_task(self, split: str, rng: np.random.Generator) -> Task:
         made = generate(
@@ -118,5 +121,5 @@ class SokobanEnv(MessageEnv):
                 f"No level of size {self.size} with {self.boxes} boxes that {self.min_pushes} to {self.max_pushes} "
                 "pushes solve was found. Lower min_pushes, or raise size."
             )
-        level, num_pushes = made
-        return Task(key="", prompt=level.to_text(), metadata={"num_pushes": num_pushes})
+        level, num_pushes, moves = made
+        return Task(key="", prompt=level.to_text(), metadata={"num_pushes": num_pushes, "moves": tuple(moves)})

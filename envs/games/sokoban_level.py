@@ -86,27 +86,6 @@ def walk(start: Cell, blocked: frozenset[Cell]) -> dict[Cell, tuple[str, ...]]:
     return walks
 
 
-def solution(level: Level) -> list[str] | None:
-    """Moves that solve the level with the fewest pushes; None where it cannot be solved."""
-    frontier: list[tuple[Level, list[str]]] = [(level, [])]
-    seen = set()
-    for current, moves in frontier:
-        if current.is_solved:
-            return moves
-        walks = walk(current.player, current.walls | current.boxes)
-        if (state := (current.boxes, min(walks))) in seen:
-            continue
-        seen.add(state)
-        for box in sorted(current.boxes):
-            for direction in DIRECTIONS:
-                if (behind := box.before(direction)) not in walks:
-                    continue
-                after = replace(current, player=behind).moved(direction)
-                if after.boxes != current.boxes:
-                    frontier.append((after, [*moves, *walks[behind], direction]))
-    return None
-
-
 def dead_cells(level: Level) -> frozenset[Cell]:
     """Floor from which no box can ever be pushed to a goal, whatever the other boxes do."""
     alive = set(level.goals)
@@ -128,8 +107,10 @@ def generate(
     min_pushes: int,
     max_pushes: int,
     accept: Callable[[Level], bool],
-) -> tuple[Level, int] | None:
-    """A level with no box on a goal, and the fewest pushes that solve it; None where no room of many tries has one.
+) -> tuple[Level, int, list[str]] | None:
+    """A level with no box on a goal, the fewest pushes that solve it, and moves that do so with as many.
+
+    None where no room of many tries has such a level.
 
     Args:
         rng: of everything that is drawn.
@@ -143,17 +124,14 @@ def generate(
         room = _room(rng, size, num_boxes)
         if room is None:
             continue
-        found = [
-            (state, num_pushes)
-            for state, num_pushes in _pulled(room, max_pushes).items()
-            if num_pushes >= min_pushes and not state[0] & room.goals
-        ]
+        pulled = _pulled(room, max_pushes)
+        found = [state for state, (pushes, _) in pulled.items() if pushes >= min_pushes and not state[0] & room.goals]
         for index in rng.permutation(len(found))[:_MAX_LEVELS]:
-            (boxes, player), num_pushes = found[index]
+            boxes, player = found[index]
             standing = sorted(walk(player, room.walls | boxes))
             level = replace(room, boxes=boxes, player=standing[int(rng.integers(len(standing)))])
             if accept(level):
-                return level, num_pushes
+                return level, pulled[boxes, player][0], _pushed(level, found[index], pulled)
     return None
 
 
@@ -174,28 +152,40 @@ State = tuple[frozenset[Cell], Cell]
 """Boxes, and the first of the cells that the player can reach."""
 
 
-def _pulled(room: Level, max_pushes: int) -> Mapping[State, int]:
-    """States, each with the fewest pushes from it to solved.
+def _pulled(room: Level, max_pushes: int) -> dict[State, tuple[int, State | None]]:
+    """States, each with the fewest pushes from it to solved, and the state after the first of them.
 
     A push undone is a pull, so a search by pulls from the solved states finds those numbers.
     """
     floor = set(_inner_cells(room.height, room.width)) - room.walls
     near = {cell: {d: cell.next_to(d) for d in DIRECTIONS if cell.next_to(d) in floor} for cell in floor}
     free = floor - room.goals
-    pushes: dict[State, int] = {}
+    pulled: dict[State, tuple[int, State | None]] = {}
     while free:  # the player ends on one side of the boxes or another
         side = _reach(min(free), room.goals, near)
         free -= side
-        pushes[room.goals, min(side)] = 0
-    frontier = list(pushes)
+        pulled[room.goals, min(side)] = (0, None)
+    frontier = list(pulled)
     for state in frontier:
-        if pushes[state] == max_pushes or len(pushes) >= _MAX_STATES:
+        num_pushes = pulled[state][0]
+        if num_pushes == max_pushes or len(pulled) >= _MAX_STATES:
             break
         for earlier in _pulls(state, near):
-            if earlier not in pushes:
-                pushes[earlier] = pushes[state] + 1
+            if earlier not in pulled:
+                pulled[earlier] = (num_pushes + 1, state)
                 frontier.append(earlier)
-    return pushes
+    return pulled
+
+
+def _pushed(level: Level, state: State, pulled: Mapping[State, tuple[int, State | None]]) -> list[str]:
+    """Moves that solve a level: from its state, the pulls that led there undone one after the other."""
+    moves: list[str] = []
+    while (after := pulled[state][1]) is not None:
+        (origin,), (target,) = level.boxes - after[0], after[0] - level.boxes
+        direction = next(direction for direction in DIRECTIONS if origin.next_to(direction) == target)
+        moves += [*walk(level.player, level.walls | level.boxes)[origin.before(direction)], direction]
+        level, state = replace(level, boxes=after[0], player=origin), after
+    return moves
 
 
 def _pulls(state: State, near: Mapping[Cell, Mapping[str, Cell]]) -> Iterator[State]:

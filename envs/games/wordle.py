@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from llmgym.episode import EnvResponse, GeneratedTasks, InitialMessages, Limits, MessageEnv, Task, TaskSource, split_of
+from llmgym.episode import EnvResponse, GeneratedTasks, InitialMessages, MessageEnv, Task, TaskSource, split_of
 from llmgym.errors import DataError, DataNotFoundError
 from llmgym.messages import AssistantMessage, Message
 from llmgym.scoring import Score
 
 from ..prompt import PromptWording
-from .moves import last_line, require_range
+from .moves import last_line, limits_of, require_range
 from .wordle_rules import PRESENT, best_guess, candidates, marks_of
 from .wordle_words import WORDS
 
@@ -50,8 +50,6 @@ class WordleEnv(MessageEnv):
             DataNotFoundError: there is no such file.
     """
 
-    default_limits = Limits(turns=6, turn_tokens=96, episode_tokens=576, context_tokens=2048)
-
     def __init__(
         self,
         words: str | None = None,
@@ -67,6 +65,7 @@ class WordleEnv(MessageEnv):
         require_range("letters_reward", letters_reward, 0.0, 1.0)
         self.words, self.guesses, self.clues, self.letters_reward = words, guesses, clues, letters_reward
         self.wording = PromptWording(system_prompt, prompt_template.replace("{guesses}", str(guesses)))
+        self.default_limits = limits_of(guesses)  # type: ignore[misc]  # budgets depend on the settings
         self._secret, self._num_guesses = "", 0
         self._places: frozenset[int] = frozenset()
 

@@ -9,7 +9,7 @@ PRESENT, ELSEWHERE, ABSENT = "+", "?", "-"
 """Marks of a letter: in its right place, in the word at another place, not in the word (or not once more)."""
 
 _MAX_PROBES = 2000
-"""Words beside the candidates that are weighed as guesses."""
+"""Candidates that are weighed as guesses at most, and as many of the first words beside them."""
 
 
 def marks_of(guess: str, secret: str) -> str:
@@ -45,20 +45,20 @@ def best_guess(words: Sequence[str], possible: Sequence[str]) -> str:
     """
     if len(possible) <= 2:
         return possible[0]
-    own = set(possible)
-    pool = [*possible, *(word for word in words[:_MAX_PROBES] if word not in own)]
+    own, all_possible = possible[:_MAX_PROBES], set(possible)
+    pool = [*own, *(word for word in words[:_MAX_PROBES] if word not in all_possible)]
     bits = _entropies(pool, possible)
-    bits[: len(possible)] += 1e-6
+    bits[: len(own)] += 1e-6
     return pool[int(np.argmax(bits))]
 
 
 def _entropies(guesses: Sequence[str], possible: Sequence[str]) -> np.ndarray:
     """Bits that the marks of each guess are expected to tell, shape (guesses,), all possible words as likely."""
     codes = _codes(_letters(guesses), _letters(possible))
-    bits = np.empty(len(guesses))
-    for row, code in enumerate(codes):
-        shares = np.unique(code, return_counts=True)[1] / len(possible)
-        bits[row] = -(shares * np.log2(shares)).sum()
+    num_codes = 3 ** len(possible[0])
+    places = codes + num_codes * np.arange(len(guesses))[:, None]
+    shares = np.bincount(places.ravel(), minlength=num_codes * len(guesses)).reshape(-1, num_codes) / len(possible)
+    bits: np.ndarray = -(shares * np.log2(np.where(shares > 0, shares, 1.0))).sum(1)
     return bits
 
 
