@@ -1,6 +1,5 @@
 """A store that the policy serves: what earns the reward, and what only looks like it."""
 
-import copy
 import json
 import pickle
 from datetime import date
@@ -8,8 +7,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from llmgym.envs.store import INTENTS, StoreEnv
 from llmgym.envs.store.database import same_state
 from llmgym.envs.store.env import reference_state, says
@@ -66,6 +63,20 @@ def test_an_agent_who_says_what_it_is_about_to_do_may_still_do_it():
 
         assert score is not None, intent
         assert score.reward == 1.0, (intent, score.reason)
+
+
+@pytest.mark.parametrize(
+    "question", ["OK?", "Is that alright?", "Can I go ahead with this?", "Please reply with **yes** to confirm."]
+)
+def test_a_yes_may_be_asked_for_in_any_words(question):
+    for place, intent in enumerate(INTENTS):
+        env, task, _ = store(intent, STYLES[place % 3])
+        turns = [
+            said.replace("Shall I proceed? (yes/no)", question) if isinstance(said, str) else said
+            for said in env.solve(task)
+        ]
+
+        assert play(env, task, turns).reward == 1.0, intent
 
 
 def test_one_call_for_each_item_does_what_one_call_for_all_of_them_does():
@@ -254,58 +265,6 @@ def test_the_turn_budget_truncates_and_earns_nothing():
     _, reward, terminated, truncated, info = env.step("What can I do for you?")
 
     assert (reward, terminated, truncated, info["stop_reason"]) == (0.0, False, True, "turn_budget")
-
-
-# -- what was said ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "text", ["10.00", "$10.00.", "You get 10 back", "(10.0)", "**10.00**", "10.00, then", "EUR 10.00/item", "10.000"]
-)
-def test_an_amount_is_said_as_a_whole(text):
-    assert says(text, "10.00")
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["110.00", "10.001", "100", "S10", "10x", "2031-10-10", "10:30", "1,010.00", "10.00.1", "x10.00", "10,00", ""],
-)
-def test_an_amount_is_not_said_by_something_that_holds_its_digits(text):
-    assert not says(text, "10.00")
-
-
-def test_a_date_is_said_as_a_whole():
-    assert says("It was 2031-02-03.", "2031-02-03")
-    assert not says("It was 2031-02-031 or 12031-02-03.", "2031-02-03")
-
-
-def test_thousands_may_be_grouped():
-    assert says("It is 1,234.50.", "1234.50")
-
-
-def test_a_message_of_many_numbers_says_none_of_them():
-    assert says("10 1 2 3 4 5 6 2031-02-03", "10.00")
-    assert not says("10 1 2 3 4 5 6 7 2031-02-03", "10.00")
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@given(JSON)
-def test_a_state_is_the_same_as_its_copy_and_not_as_one_with_more(state):
-    assert same_state(state, copy.deepcopy(state))
-    assert not same_state([state], [state, state])
-    assert not same_state({"a": state}, {"b": state})
-
-
-def test_states_are_compared_by_value():
-    assert same_state({"a": [1, "Oak Lane"]}, {"a": [1.0, " oak  lane."]})
-    for other in (True, "1", [1], None, 2):
-        assert not same_state(1, other)
 
 
 # -- an environment like the others ----------------------------------------------------------------------------
