@@ -106,7 +106,8 @@ def test_nothing_beyond_the_database_can_be_reached_or_set(statement, is_read_on
         (f"{NUMBERS}) SELECT count(*) FROM c", "the statement takes too long"),
         ("SELECT zeroblob(100000000)", "too big"),
         (f"SELECT {'(' * 300}1{')' * 300}", "error"),
-        ("SELECT '" + "x" * 30_000 + "'", "too large"),
+        ("WITH " + "[" * 2_000_000, "longer than 20000 characters"),
+        ("SELECT '" + "é" * 15_000 + "'", "too large"),
     ],
 )
 def test_a_mistake_is_named(statement, problem):

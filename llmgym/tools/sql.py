@@ -18,8 +18,10 @@ from .tool import Tool, ToolError
 _INSTRUCTIONS_A_BEAT = 100
 """SQLite counts the instructions of its virtual machine in beats of so many. One of them may be slow."""
 _MAX_SUBQUERIES = 500
+_MAX_STATEMENT = 20_000
+"""Bytes."""
 _LIMITS = {
-    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 20_000,
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: _MAX_STATEMENT,
     sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 200,
     sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 50,
     sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 100,
@@ -136,6 +138,8 @@ class Sql(Tool):
         Raises:
             ToolError: it cannot be run, takes too long, or has more columns than `max_columns`.
         """
+        if len(statement) > _MAX_STATEMENT:  # said here, as nothing longer should be read at all
+            raise ToolError(f"the statement is longer than {_MAX_STATEMENT} characters")
         if num_subqueries(statement) > _MAX_SUBQUERIES:
             raise ToolError(f"the expressions after WITH are named more than {_MAX_SUBQUERIES} times in all")
         connection = self.connection
