@@ -146,6 +146,8 @@ def test_under_autocast_the_head_computes_in_its_type_and_gradients_keep_theirs(
     for gradient, wanted in zip(found_grads, exact, strict=True):
         assert gradient.dtype == torch.float32
         assert (gradient - wanted).norm() < 0.03 * wanted.norm()
+    # Probabilities add up to 1 only where the backward pass makes the logits that the forward pass made.
+    assert found_grads[2].sum().abs() < 1e-4
 
 
 def test_many_bfloat16_gradients_are_summed_without_drift():
@@ -211,6 +213,18 @@ def test_low_rank_adapters_on_the_head_are_part_of_it(options, is_disabled):
 
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(gradients(found, (g, h), *inputs), gradients(expected, (g, h), *inputs))
+
+
+def test_an_adapter_that_was_merged_into_the_head_counts_once():
+    model = peft.get_peft_model(tiny_model().double(), peft.LoraConfig(r=2, target_modules=["lm_head"]))
+    head = model.get_base_model().lm_head.double().eval()
+    torch.nn.init.ones_(head.lora_B["default"].weight[:5])
+    _, states, targets, _, _ = problem(6, 23, 32)
+    expected = by_definition(head, states, targets, temperature=1.0)
+
+    head.merge()
+
+    torch.testing.assert_close(head_logprobs(head, states, targets, temperature=1.0, with_entropy=True), expected)
 
 
 class Doubled(torch.nn.Linear):
