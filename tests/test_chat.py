@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from llmgym import EnvResponse, FiniteTasks, InitialMessages, MessageEnv, Score, Task, TokenEnv
@@ -192,7 +192,6 @@ def grown(chat: Chat, talk, turn_ids):
 
 
 @given(key=keys, talk=talks(any_text, said_text, min_rounds=1))
-@settings(max_examples=300)
 def test_growing_turn_by_turn_gives_the_whole_conversation(tokenizers, key, talk):
     tokenizer = tokenizers[key]
     chat = chat_for(tokenizer)
@@ -232,7 +231,6 @@ def test_how_a_turn_was_spelt_and_whether_it_ended_changes_nothing_behind_it(tok
 
 
 @given(key=keys, talk=talks(any_text, any_text | said_text, min_rounds=1))
-@settings(max_examples=300)
 def test_a_suffix_is_refused_just_where_the_template_rewrites_what_was_seen(tokenizers, key, talk):
     tokenizer = tokenizers[key]
     *earlier, (said, answers) = talk.rounds
