@@ -179,6 +179,17 @@ def test_where_no_function_fits_a_readable_refusal_is_paid(area_folder, said, re
     assert score_of(own, task, said).reward == official
 
 
+@pytest.mark.parametrize(("said", "reward"), [("geometry.area(w=1)", 1), ("x()", 0), ("[geometry.area(w=1), y()]", 0)])
+def test_where_any_call_is_right_only_calls_of_what_is_there_are_paid(area_folder, said, reward):
+    rows = (area_folder / "bfcl" / "BFCL_v4_simple_python.jsonl").read_text()
+    (area_folder / "bfcl" / "BFCL_v4_live_relevance.jsonl").write_text(rows)
+    env = area_env(area_folder, "live_relevance")
+
+    score = score_of(env, *env.tasks("test"), said)
+
+    assert (score.reward, score.parts["official"]) == (reward, 1)
+
+
 def test_random_letters_and_bytes_are_no_refusal():
     rng = np.random.default_rng(0)
     for _ in range(300):

@@ -18,7 +18,7 @@ from .generated import generated_task
 from .leaderboard import CATEGORIES, leaderboard_folder, leaderboard_tasks, require_categories
 from .refusals import refusal_problem
 from .request import REFUSAL, calls_text, tool_calls
-from .schemas import AnswerFunction, functions_text
+from .schemas import AnswerFunction, functions_text, tool_name
 
 _FUNCTIONS, _PROMPT = "{functions}", "{prompt}"
 PROMPT_MODE_SYSTEM_PROMPT = f"""You answer requests by calling functions. These can be called, each described in JSON:
@@ -38,7 +38,8 @@ class FunctionCallingEnv(MessageEnv):
 
     Calls are compared with the allowed ones by the rules of the Berkeley Function Calling Leaderboard, whose error
     labels begin the score's `reason`; its verdict is in the score's parts as "official". Where no function fits, its
-    verdict is right for whatever holds no call; the reward asks for a readable refusal (see `refusals`).
+    verdict is right for whatever holds no call, and where it only asks for a call ("live_relevance"), for any: the
+    reward asks for a readable refusal (see `refusals`), or for calls of functions that are there.
 
     Args:
         dataset: "generated", or "bfcl": the leaderboard's tasks as the test split, beside generated ones to train on.
@@ -50,7 +51,7 @@ class FunctionCallingEnv(MessageEnv):
             show them. They are called in the model's own form (`tool_format="hermes"` or another with room for
             several arguments).
         irrelevance: share of generated tasks that no function fits. A constant refusal earns as much: 0 by default.
-        require_readable_refusal: False pays the leaderboard's own verdict where no function fits.
+        require_readable_refusal: False pays the leaderboard's own verdict where it knows no right calls.
         seed: of the generated supply.
         system_prompt: the system message, with "{functions}" in prompt mode. None: one for the mode.
         prompt_template: the user message, with "{prompt}" where the request goes.
@@ -161,10 +162,10 @@ class FunctionCallingEnv(MessageEnv):
         is_right = mistake is None
         reason = "right" if mistake is None else f"{mistake.label}: {mistake.detail}"
         is_paid = is_right
-        if is_right and not task.metadata["expected"] and not calls and self._require_readable_refusal:
-            why_not = refusal_problem(message.content, task.metadata["messages"][-1][1])
+        if is_right and not task.metadata["expected"] and self._require_readable_refusal:
+            why_not = _unknown_function(calls, task) if calls else _no_refusal(message, task)
             if why_not is not None:
-                is_paid, reason = False, f"no readable refusal: {why_not}"
+                is_paid, reason = False, why_not
         return Score(
             reward=float(is_paid),
             parts={"official": float(is_right)},
@@ -191,6 +192,18 @@ class FunctionCallingEnv(MessageEnv):
             language=task.metadata["language"],
             dots_as_underscores=self._mode == "native",
         )
+
+
+def _no_refusal(message: AssistantMessage, task: Task) -> str | None:
+    problem = refusal_problem(message.content, task.metadata["messages"][-1][1])
+    return None if problem is None else f"no readable refusal: {problem}"
+
+
+def _unknown_function(calls: Sequence[Call], task: Task) -> str | None:
+    names = {
+        form for function in task.metadata["functions"] for form in (function["name"], tool_name(function["name"]))
+    }
+    return next((f"no function is called {call.name!r:.60}" for call in calls if call.name not in names), None)
 
 
 def _answered(calls: Sequence[ToolCall]) -> list[Call]:
