@@ -126,6 +126,8 @@ def test_a_question_for_a_yes_is_one(text):
         "What is your name?",
         "It is done. Is there anything else I can help you with?",
         "Thank you for confirming.",
+        "Where should it be shipped?",
+        "It was confirmed on Monday. Which order is it?",
     ],
 )
 def test_a_report_or_another_question_asks_for_no_yes(text):

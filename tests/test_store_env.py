@@ -65,6 +65,15 @@ def test_an_agent_who_says_what_it_is_about_to_do_may_still_do_it():
         assert score.reward == 1.0, (intent, score.reason)
 
 
+def test_who_asks_for_a_sum_waits_for_it_where_the_first_amount_is_told_alone():
+    env, task, _ = store("total_of_two_orders")
+    *looked, total = env.solve(task)
+
+    score = play(env, task, [*looked, "For the first one you paid 100.00.", total])
+
+    assert score.reward == 1.0
+
+
 @pytest.mark.parametrize(
     "question", ["OK?", "Is that alright?", "Can I go ahead with this?", "Please reply with **yes** to confirm."]
 )

@@ -171,7 +171,7 @@ def total_of_two_orders(draft: Draft) -> None:
             request=f"How much did I pay for my orders {one} and {two} together? I need one amount.",
             brief="how much did i pay for two orders together",
             facts=(Fact(asked_by=r"\border", answer=f"They are the orders {one} and {two}."),),
-            ends=((AMOUNT, ""),),
+            ends=((AMOUNT, ""), (r"\b(both|together|altogether|total|combined|sum|two)\b", "And together?")),
         )
     )
     draft.facts.append(total)

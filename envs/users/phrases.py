@@ -21,13 +21,13 @@ _ANNOUNCEMENT = (
     r"(i|we) can(?!'t| ?not| confirm| tell))\b([^.!?\n]|\.(?=\d))*"
 )
 _CONFIRMATION = (
-    r"\b(confirm(ation)?|proceed|go[- ]ahead|approv(e|al)|permission|authori[sz]e|agreed?|accept|want me to|"
+    r"\b((confirm(ation)?|proceed|go[- ]ahead|approv(e|al)|permission|authori[sz]e|agreed?|accept|want me to|"
     r"(shall|should) (i|we)|(may|can) (i|we) (now )?(do|go|make|cancel|return|exchange|change|send|submit|redeem)|"
     r"do you (still )?(want|wish)|are you (sure|okay|ok|happy)|would you like (to go on|to continue|me to|this|that)|"
     r"(is|would|does) (this|that|it|everything|all)( be| all)? (correct|(al)?right|ok(ay)?|fine|acceptable|work|what)|"
     r"(ok|okay|fine|happy) (with|for|by) (you|that|this)|(sounds?|looks?) (good|right|correct|fine)|like to continue|"
     r"(that's|that is|if it's) (ok|okay|fine|right)|(say|type|reply|respond|answer)( with| by)? \W*yes|"
-    r"yes or no|yes/no|(ok|okay|right|alright|correct|yes|fine)\W*\?)"
+    r"yes or no|yes/no)\b|(ok|okay|right|alright|correct|yes|fine)\W*\?)"
 )
 _YES = (
     r"(yes|yep|yeah|yup|sure|ok|okay|absolutely|definitely|of course|go ahead|please (do|go|proceed)|confirmed|"
