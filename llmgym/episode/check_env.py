@@ -51,12 +51,12 @@ def check_env(
     Rules, in order: *robustness* (no answer of the policy raises, and each is answered within the deadline), *tasks*
     (keys find tasks), *splits* (no prompt is in both), *seeds* (all repeats, to the last tool output), *views* (ids,
     masks and rewards agree between views and with the trajectory), *growth* (a conversation that grew turn by turn has
-    the ids of the whole), *leaks* (the reference answer is not shown before the end), *reference* (`solve` earns the
-    full reward, the upper end of `reward_range`), *cheap answers* (empty, random, constant, copied and listed answers
-    earn the full reward on at most half of the tasks), *reading* (nor does a call of every tool), *budgets* (one that
-    runs out truncates, for the right reason), *ending* (no step after it), *closing* (twice), *leftovers* (no process
-    and no open file stays), *pickling*, *gymnasium* (its `check_env` has no warning), *messages* (the environment never
-    speaks for the policy), *rewards* (all within `reward_range`).
+    the ids of the whole, but for how calls are spelt), *leaks* (the reference answer is not shown before the end),
+    *reference* (`solve` earns the full reward, the upper end of `reward_range`), *cheap answers* (empty, random,
+    constant, copied and listed answers earn the full reward on at most half of the tasks), *reading* (nor does a call
+    of every tool), *budgets* (one that runs out truncates, for the right reason), *ending* (no step after it),
+    *closing* (twice), *leftovers* (no process and no open file stays), *pickling*, *gymnasium* (its `check_env` has no
+    warning), *messages* (the environment never speaks for the policy), *rewards* (all within `reward_range`).
 
     Args:
         env: an id, an environment that was made, or a `MessageEnv`.
