@@ -1,5 +1,6 @@
 """Every family of tasks in a file system: real commands reach what the generator computed, and nothing cheaper does."""
 
+import re
 from collections import Counter
 from functools import partial
 from random import Random
@@ -50,6 +51,37 @@ def test_what_solves_one_task_does_not_solve_the_next(family, session):
 
     is_done = difference(one.goal, dump(session), partial(unpack, session), exact_modes=one.exact_modes) is None
     assert not is_done or one.answer not in (None, other.answer)
+
+
+HASTY = {
+    "largest_file": "ls -S $(find . -type f) | head -1 | sed 's|^./||'",
+    "newest_file": "ls -t $(find . -type f) | head -1 | sed 's|^./||'",
+    "slowest_request": "sed 's/ms=//' */requests.log | grep ^{method} | sort -nk4 | tail -1 | awk '{{print $2, $4}}'",
+    "scheduled_command": "grep ' \\* \\* 1 ' */crontab | awk '{{print $6}}'",
+    "disable_jobs": "sed -i 's|^\\(.* {command} .*\\)$|# \\1|' */crontab",
+    "log_window": 'd=$(echo *-*); cat $d/*.log | awk \'$1 >= "{start}" && $1 <= "{end}"\' > $d/window.txt',
+    "retarget_links": "cd */links; for l in *; do ln -sfn ../{new}/$(basename $(readlink $l)) $l; done",
+}
+PATTERNS = (r"the (?P<method>\w+) requests", r"command (?P<command>\S+) and", r"from (?P<start>\S+) to (?P<end>\S+),",
+            r"renamed to \S+/(?P<new>\w+),")  # fmt: skip
+
+
+@pytest.mark.parametrize("family", HASTY)
+def test_who_reads_a_condition_over_earns_nothing(family, session):
+    for exercise in (FAMILIES[family](Random(seed), 1) for seed in range(3)):
+        session.command("find . -mindepth 1 -delete")
+        lay(session, exercise.before)
+        given = {
+            name: text
+            for p in PATTERNS
+            for m in re.finditer(p, exercise.prompt)
+            for name, text in m.groupdict().items()
+        }
+
+        printed = session.command(HASTY[family].format(**given)).stdout.text
+
+        is_done = difference(exercise.goal, dump(session), partial(unpack, session)) is None
+        assert not is_done or (exercise.answer and printed.strip() != exercise.answer)
 
 
 LEVELS = ("process", "landlock", "bwrap")

@@ -226,7 +226,7 @@ def retarget_links(rng: Random, difficulty: int) -> Exercise:
     stored = {f"{root}/{folder}/{name}.txt": f"{name}\n" for folder in (new, other) for name in names[:-3]}
     before, after = files(stored), files(stored)
     for index, name in enumerate(names):
-        is_old = index < 3 or rng.random() < 0.5
+        is_old = index < 3 or (index > 3 and rng.random() < 0.5)
         target = f"../{old if is_old else other}/{rng.choice(names[:-3])}.txt"
         before[f"{root}/links/{name}"] = Link(target)
         after[f"{root}/links/{name}"] = Link(target.replace(f"../{old}/", f"../{new}/"))

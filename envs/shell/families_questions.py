@@ -37,6 +37,7 @@ def largest_file(rng: Random, difficulty: int) -> Exercise:
     root, suffix = folder_name(rng), rng.choice((".dat", ".bin", ".csv", ".md"))
     chosen = paths(rng, 6 + 4 * difficulty, difficulty, below=root, suffixes=(suffix, suffix, ".old"))
     sizes = rng.sample(range(100, 4000), len(chosen))
+    sizes[2] = 4000  # of another suffix
     of_kind = {path: size for path, size in zip(chosen, sizes, strict=True) if path.endswith(suffix)}
     return Exercise(
         prompt=(
@@ -54,6 +55,7 @@ def newest_file(rng: Random, difficulty: int) -> Exercise:
     root, suffix = folder_name(rng), rng.choice((".txt", ".md", ".ini"))
     chosen = paths(rng, 6 + 4 * difficulty, difficulty, below=root, suffixes=(suffix, suffix, ".tmp"))
     days = rng.sample(range(1, 900), len(chosen))
+    days[2] = 0  # of another suffix
     ages = dict(zip(chosen, days, strict=True))
     return Exercise(
         prompt=(
@@ -214,11 +216,14 @@ def unfinished_jobs(rng: Random, difficulty: int) -> Exercise:
 def slowest_request(rng: Random, difficulty: int) -> Exercise:
     """The largest number in one field, among lines that meet two conditions."""
     log, method, status = f"{folder_name(rng)}/requests.log", rng.choice(("GET", "POST")), rng.choice((200, 404, 500))
-    times = rng.sample(range(10, 9999), 30 * difficulty)
+    other = rng.choice([number for number in (200, 404, 500) if number != status])
+    times = [*rng.sample(range(9000, 9999), 2), *rng.sample(range(10, 9000), 30 * difficulty)]
     rows, fit = [], {}
     for index, time in enumerate(times):
         path = f"/{words(rng, 1)[0]}/{rng.randint(100, 999)}"
-        row = (method, status) if index < 5 else (rng.choice(("GET", "POST", "PUT")), rng.choice((200, 404, 500)))
+        row = (rng.choice(("GET", "POST", "PUT")), rng.choice((200, 404, 500)))
+        if index < 7:  # the slowest two meet one condition each
+            row = [(method, other), ("PUT", status), *[(method, status)] * 5][index]
         if row == (method, status):
             fit[time] = path
         rows.append(f"{row[0]} {path} status={row[1]} ms={time}")
@@ -271,7 +276,8 @@ def scheduled_command(rng: Random, difficulty: int) -> Exercise:
     rows += [f"# {minute} {hour} * * * /opt/{names[1]}.sh", f"{hour} {minute % 24} * * * /opt/{names[2]}.sh"]
     if hour == minute:
         rows.pop()
-    for name in names[3:]:
+    rows += [f"{minute} {(hour + 1) % 24} * * * /opt/{names[3]}.sh", f"{minute} {hour} * * 1 /opt/{names[4]}.sh"]
+    for name in names[5:]:
         other = rng.choice([number for number in range(60) if number != minute])
         rows.append(f"{other} {rng.choice((hour, rng.randint(0, 23)))} * * * /opt/{name}.sh")
     rng.shuffle(rows)
@@ -282,5 +288,5 @@ def scheduled_command(rng: Random, difficulty: int) -> Exercise:
         ),
         before=files({place: lines(rows)}),
         answer=f"/opt/{names[0]}.sh",
-        commands=f'awk \'$1 == "{minute}" && $2 == "{hour}" {{print $6}}\' {quoted(place)}',
+        commands=f'awk \'$1 == "{minute}" && $2 == "{hour}" && $5 == "*" {{print $6}}\' {quoted(place)}',
     )

@@ -104,11 +104,11 @@ def disable_jobs(rng: Random, difficulty: int) -> Exercise:
     target = names[0]
     before, after = [], []
     for index in range(6 + 4 * difficulty):
-        name = target if index < 2 else rng.choice([*names, f"{target}-check"])
+        name = target if index < 3 else f"{target}-check" if index == 3 else rng.choice(names)
         row = (
             f"{rng.randint(0, 59)} {rng.choice(('*', rng.randint(0, 23)))} * * {rng.choice('*1234')} /opt/{name} --all"
         )
-        row = f"# {row}" if index > 2 and rng.random() < 0.2 else row
+        row = f"# {row}" if index == 2 or (index > 3 and rng.random() < 0.2) else row
         before.append(row)
         after.append(f"# {row}" if f"/opt/{target} " in row and not row.startswith("#") else row)
     order = rng.sample(range(len(before)), len(before))
@@ -157,7 +157,7 @@ def log_window(rng: Random, difficulty: int) -> Exercise:
     root, day = folder_name(rng), f"2024-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
     seconds = sorted(rng.sample(range(86_400), 20 + 10 * difficulty))
     rows = [f"{day}T{s // 3600:02}:{s // 60 % 60:02}:{s % 60:02} {' '.join(words(rng, 2))}" for s in seconds]
-    first, last = sorted(rng.sample(range(3, len(rows) - 3), 2))
+    first, last = rng.randint(3, len(rows) // 3), rng.randint(2 * len(rows) // 3, len(rows) - 4)
     parts: dict[str, list[str]] = {f"{root}/{name}.log": [] for name in words(rng, 1 + difficulty)}
     for row in rows:
         parts[rng.choice(list(parts))].append(row)
