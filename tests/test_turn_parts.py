@@ -200,6 +200,33 @@ def test_whether_a_prompt_opens_the_reasoning_is_seen_at_its_end(prompt, prefill
     assert not TurnParser("hermes", TOOLS, BYTES).opens_thinking(ids, len(ids), prefill=prefill)
 
 
+class SaysIt(ToolEnv):
+    """Has the policy say 42."""
+
+    tools = ()
+
+    def __init__(self, prefill):
+        self.prefill = prefill
+
+    def tasks(self, split):
+        return FiniteTasks([Task(key=split, prompt="how many?")])
+
+    def reset(self, task, rng):
+        return InitialMessages((Message("user", task.prompt),), prefill=self.prefill)
+
+    def answer(self, message):
+        return EnvResponse(score=Score(reward=float(message.content.strip() == "42")), terminated=True)
+
+
+@pytest.mark.parametrize("prefill", ["", "<think>\n", "<think>\nI see", "<think>I see</think>\n"])
+@pytest.mark.parametrize("name", ["qwen3", "deepseek-r1", "glm4.5"])
+def test_what_a_text_says_stands_behind_the_reasoning_that_the_prefill_began(tokenizer_of, name, prefill):
+    env = TokenEnv(SaysIt(prefill), view="text", tokenizer=tokenizer_of(name))
+    env.reset(seed=0)
+
+    assert env.step("42")[1] == 1.0
+
+
 def test_a_turn_that_a_template_does_not_begin_in_reasoning_is_read_as_it_stands(tokenizer_of):
     # DeepSeek's template opens the reasoning of an answer to the user, and not behind the result of a tool.
     env = TokenEnv(Asks(), view="turn", tokenizer=tokenizer_of("deepseek-v3"))

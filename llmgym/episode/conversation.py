@@ -77,9 +77,8 @@ class Conversation:
     def encode(self, text: str) -> list[int]:
         """The ids of the text of a turn, without an end token, as the newest prompt has begun it."""
         ids = self.ids if self.segments else []
-        return self.parser.encode(
-            text, is_thinking=self.parser.opens_thinking(ids, self.turn_start, prefill=self._prefill)
-        )
+        is_thinking = self.parser.begins_thinking(ids, self.turn_start, prefill=self._prefill)
+        return self.parser.encode(text, is_thinking=is_thinking)
 
     # -- ids to messages ---------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from .json_forms import (
 from .python_forms import LfmForm, LlamaPythonForm, ToolCodeForm
 from .tag_form import TagForm
 from .tagged_forms import GlmForm, QwenXmlForm
-from .thinking import OPENING, behind_thinking, split_thinking
+from .thinking import CLOSING, OPENING, behind_thinking, split_thinking
 
 FORMS: Mapping[str, type[Form]] = {
     "tag": TagForm,
@@ -158,6 +158,19 @@ class TurnParser:
             return False
         tail = ids[max(0, start - _TAIL - 4 * len(prefill)) : start]  # a character has up to four tokens
         return turn_text(self._tokenizer, tail).removesuffix(prefill).rstrip().endswith(OPENING)
+
+    def begins_thinking(self, ids: Sequence[int], start: int, *, prefill: str = "") -> bool:
+        """True where the first token of a turn is part of its reasoning, which the prompt or its prefill has opened.
+
+        Args:
+            ids: as in `opens_thinking`.
+            start: as in `opens_thinking`.
+            prefill: as in `opens_thinking`.
+        """
+        begun = self._protected(prefill, ())
+        if not self._thinks or CLOSING in begun:
+            return False
+        return begun.lstrip().startswith(OPENING) or self.opens_thinking(ids, start, prefill=prefill)
 
     def encode(self, text: str, *, is_thinking: bool = False) -> list[int]:
         """The ids of a turn's text, without its end token.
