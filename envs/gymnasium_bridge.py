@@ -124,7 +124,7 @@ class GymnasiumEnv(MessageEnv):
         return (low * self.reward_scale, high * self.reward_scale)
 
     def tasks(self, split: str) -> TaskSource:
-        """Beginnings: generated without end where there are many, else all that there are.
+        """Beginnings: generated without end where many, else all there are; a single one is in both splits.
 
         Raises:
             ConfigError: there is no such split, or the wrapped environment cannot be made or has other actions.
