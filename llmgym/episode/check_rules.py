@@ -82,7 +82,7 @@ def check_splits(subject: Subject) -> Findings:
 
 def _prompts(source: TaskSource, limit: int = 1000) -> set[str]:
     if source.size is None:
-        return {source[index].prompt for index in range(limit // 5)}
+        return {source[index].prompt for index in range(limit // 20)}
     step = max(1, source.size // limit)
     return {source[index].prompt for index in range(0, source.size, step)}
 
