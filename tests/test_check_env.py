@@ -361,42 +361,6 @@ def test_an_environment_that_was_made_is_checked_as_it_was_made():
     assert "The prompt, copied, earned the full reward" in text
 
 
-def test_every_keyword_of_an_environment_that_was_made_is_kept():
-    made = []
-
-    class NotesItsKeywords(TokenEnv):
-        def __init__(self, env, *, view="token", **keywords):
-            made.append(keywords)
-            super().__init__(env, view=view, **keywords)
-
-    wanted = {
-        "tokenizer": llmgym.ByteTokenizer(),
-        "limits": Limits(turns=3),
-        "split": "test",
-        "tool_format": "tag",
-        "reasoning": "think",
-        "malformed_call": "end",
-        "malformed_penalty": 0.5,
-        "stop_strings": ("stop",),
-        "chat": "template",
-        "chat_template_kwargs": {"mood": "calm"},
-    }
-
-    llmgym.check_env(NotesItsKeywords(Whole(), **wanted), skip=RULES)
-
-    assert made == [wanted] * 4
-
-
-class EndsInManyTokens(llmgym.ByteTokenizer):
-    end_ids = frozenset(range(262, 400))
-
-
-def test_random_turns_end_at_the_first_of_all_end_tokens():
-    env = TokenEnv(Whole(), tokenizer=EndsInManyTokens(vocab_size=400))
-
-    assert llmgym.check_env(env, skip=RULES.keys() - {"robustness", "views"}).passed == ("robustness", "views")
-
-
 def test_an_environment_with_stop_strings_keeps_its_promises():
     assert llmgym.check_env("llmgym/Calculator-v0", stop_strings=["</call>"]).passed == tuple(RULES)
 

@@ -135,3 +135,39 @@ def test_calls_that_a_template_spells_in_its_own_way_are_no_drift(trained_bpe):
     report = llmgym.check_env(world, num_tasks=1, skip=RULES.keys() - {"growth"})
 
     assert report.passed == ("growth",)
+
+
+def test_every_keyword_of_an_environment_that_was_made_is_kept():
+    made = []
+
+    class NotesItsKeywords(TokenEnv):
+        def __init__(self, env, *, view="token", **keywords):
+            made.append(keywords)
+            super().__init__(env, view=view, **keywords)
+
+    wanted = {
+        "tokenizer": llmgym.ByteTokenizer(),
+        "limits": Limits(turns=3),
+        "split": "test",
+        "tool_format": "tag",
+        "reasoning": "think",
+        "malformed_call": "end",
+        "malformed_penalty": 0.5,
+        "stop_strings": ("stop",),
+        "chat": "template",
+        "chat_template_kwargs": {"mood": "calm"},
+    }
+
+    llmgym.check_env(NotesItsKeywords(Whole(), **wanted), skip=RULES)
+
+    assert made == [wanted] * 4
+
+
+class EndsInManyTokens(llmgym.ByteTokenizer):
+    end_ids = frozenset(range(262, 400))
+
+
+def test_random_turns_end_at_the_first_of_all_end_tokens():
+    env = TokenEnv(Whole(), tokenizer=EndsInManyTokens(vocab_size=400))
+
+    assert llmgym.check_env(env, skip=RULES.keys() - {"robustness", "views"}).passed == ("robustness", "views")
