@@ -32,7 +32,7 @@ def add_train(commands: Commands) -> None:
     parser.add_argument("--output", metavar="DIR", help="run folder, empty or new (default: the next under runs/)")
     parser.add_argument("--resume", metavar="DIR", help="go on with the run in this folder")
     add_json(parser)
-    parser.set_defaults(run=_train)
+    parser.set_defaults(run=_train, parser=parser)
 
 
 def _train(options: Namespace) -> int:
@@ -42,9 +42,7 @@ def _train(options: Namespace) -> int:
     if options.resume is not None and options.recipe is not None and "=" in options.recipe:
         overrides.insert(0, options.recipe)
     elif (options.recipe is None) == (options.resume is None):
-        raise ConfigError(
-            "Name a run file or a recipe to begin with, or with --resume the folder of a run to go on with."
-        )
+        options.parser.error("name a run file or a recipe to begin with, or with --resume the folder of a run")
     if options.seed is not None:
         overrides.append(f"seed={options.seed}")
     if options.output is not None:

@@ -111,7 +111,7 @@ def examine_env(
             findings = list(check(subject))
         except Blocked:
             problems.append((rule, _blocked(subject)))
-            break
+            break  # and close nothing: a thread is still at work in it
         except InfrastructureError as error:
             problems.append((rule, Problem(f"{type(error).__name__}: {error}", "no error", "mend what raised it")))
             continue
@@ -120,6 +120,8 @@ def examine_env(
         if not findings:
             passed.append(rule)
         on_rule(rule)
+    else:
+        subject.close()
     return CheckReport(name, tuple(passed), tuple(notes), len(subject.tasks), len(subject.plays), tuple(problems))
 
 

@@ -4,6 +4,7 @@ import copy
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -90,13 +91,25 @@ class Subject:
     """
 
     def __init__(self, make: Callable[[str], TokenEnv], *, num_tasks: int, seed: int, deadline_s: float) -> None:
-        self.make, self.seed, self.deadline_s = make, seed, deadline_s
+        self._make, self.seed, self.deadline_s = make, seed, deadline_s
+        self._made: list[TokenEnv] = []
         self.envs = {view: make(view) for view in ("turn", "token", "text")}
         self.message_env = self.envs["turn"].message_env
         self.tokenizer = self.envs["turn"].tokenizer
         self.split = self.envs["turn"].split
         self.tasks = self._draw(num_tasks)
         self.plays: list[Play] = []
+
+    def make(self, view: str) -> TokenEnv:
+        """A fresh environment."""
+        self._made.append(self._make(view))
+        return self._made[-1]
+
+    def close(self) -> None:
+        """Close every environment that was made; whether that can be done is a rule of its own."""
+        for env in self._made:
+            with suppress(Exception):  # it may raise anything
+                env.close()
 
     def _draw(self, num_tasks: int) -> list[Task]:
         """Tasks with distinct prompts."""

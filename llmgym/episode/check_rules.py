@@ -14,6 +14,7 @@ from .check_findings import FEW, Findings, Note, Problem, Rule
 from .check_plays import TOLERANCE, Play, Probe, Subject, always, misalignment
 from .check_worlds import check_budgets, check_growth, check_leftovers, check_reading
 from .tasks import Task, TaskSource
+from .token_env import TokenEnv
 
 _ODD_ANSWERS = ("\0", "<call>", "<call></call>", "<tool_call>{", "9" * 5000, "\\boxed{", "💥 é", "1/0", " \n ")
 _CONSTANTS = ("0", "yes")
@@ -295,7 +296,7 @@ def check_pickling(subject: Subject) -> Findings:
     """An environment can be sent to another process, and is the same one there."""
     mend = "define the class at the top of a module, and load data and services on first use, not in __init__"
     try:
-        env = pickle.loads(pickle.dumps(subject.make("turn")))
+        env: TokenEnv = pickle.loads(pickle.dumps(subject.make("turn")))
     except Exception as error:  # pickling runs the environment's own code, which may raise anything
         yield Problem(f"Pickling raised {error!r:.200}", "a copy", mend)
         return
@@ -304,7 +305,8 @@ def check_pickling(subject: Subject) -> Findings:
         difference = subject.play(name, probe, task).difference(subject.play(name, probe, task, env=env))
         if difference:
             yield Problem(f"After pickling, task {task.key!r} with {name}: {difference}", "the same episode", mend)
-            return
+            break
+    env.close()
 
 
 def check_gymnasium(subject: Subject) -> Findings:

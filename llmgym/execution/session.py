@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import weakref
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -54,7 +55,9 @@ class Session:
         self._episode = int.from_bytes(os.urandom(4), "big")
         self._home = backend.new_home(self._episode)
         self._worker = Worker(backend, home=self._home, episode=self._episode)
-        self._end = weakref.finalize(self, _end, self._worker, backend, self._home, os.getpid())
+        self._pid = os.getpid()
+        self._in_use = threading.RLock()
+        self._end = weakref.finalize(self, _end, self._worker, backend, self._home, self._pid)
         family.add(self)
 
     def command(
@@ -86,7 +89,8 @@ class Session:
         if not self._end.alive:
             raise SandboxError("This session is closed. Open a new one.")
         try:
-            return self._worker.run(request, home=self._home, is_cell=is_cell)
+            with self._in_use:
+                return self._worker.run(request, home=self._home, is_cell=is_cell)
         except WorkerLost as error:
             self.close()
             raise SandboxError(f"The sandbox of an episode was lost: {error}.") from error
@@ -142,6 +146,9 @@ class Session:
     def close(self) -> None:
         """End it, with its files. Calling it twice is harmless."""
         self._end()
+        if os.getpid() == self._pid:
+            with self._in_use:  # a run under way ends at once, as its guest is gone
+                self._worker.channel.dispose()
 
     def __enter__(self) -> Session:
         return self
