@@ -5,7 +5,8 @@
 [8, 512] tokens, a vocabulary of 151,936, hidden sizes 64 and 896, float32, one thread, gradients of hidden states and
 of the head's weight. Memory is the extra peak of a process (VmHWM) above what it held with weights and states, one
 process for each method; time is CPU time of both methods in turn in one process, medians. Long rows, [1, 8k] and
-[1, 32k], have a frozen head, so that no gradient grows with the vocabulary. Takes about 8 GiB, and ten minutes of CPU time.
+[1, 32k], have a frozen head, so that no gradient grows with the vocabulary. Takes about 8 GiB, and ten minutes of
+CPU time.
 """
 
 import argparse
