@@ -5,11 +5,9 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
-
-T = TypeVar("T")
+from ..draw import Draw as PlainDraw
 
 
 @dataclass(frozen=True)
@@ -52,27 +50,8 @@ def optional(name: str, kind: str, description: str, default: Any, **more: Any) 
     return Parameter(name, kind, f"{description} Default: {default!r}.", False, {"default": default, **more})
 
 
-class Draw:
-    """Values drawn from one generator."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
-
-    def one(self, choices: Sequence[T]) -> T:
-        """One of the choices."""
-        return choices[int(self.rng.integers(len(choices)))]
-
-    def some(self, choices: Sequence[T], count: int) -> list[T]:
-        """`count` different choices, in a random order."""
-        return [choices[int(index)] for index in self.rng.permutation(len(choices))[:count]]
-
-    def whole(self, low: int, high: int) -> int:
-        """A whole number, ends included."""
-        return int(self.rng.integers(low, high + 1))
-
-    def chance(self, share: float = 0.5) -> bool:
-        """True so often."""
-        return bool(self.rng.random() < share)
+class Draw(PlainDraw):
+    """Values for arguments, with the words for them."""
 
     def amount(self, low: int, high: int) -> float:
         """A number with two decimals that is no whole number."""

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TypeVar
 
-import numpy as np
-
-T = TypeVar("T")
+from ..draw import Draw
 
 TOPICS = (
     "lighthouse", "bicycle", "garden", "library", "river", "market", "violin", "bakery", "museum", "harbour", "desert",
@@ -53,25 +50,6 @@ ENDINGS = ("That is all I know.", "Thank you for reading this.", "Now it is your
 POSTSCRIPTS = ("Bring a warm coat if you visit.", "Please keep this between us.", "I will send a picture next week.")
 OPENINGS = ("today", "later", "outside", "sometimes", "here", "meanwhile")
 FILLED_IN = ("[name]", "[address]", "[date]", "[phone number]")
-
-
-class Draw:
-    """Choices of one generator."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
-
-    def one(self, choices: Sequence[T]) -> T:
-        """One of the choices."""
-        return choices[int(self.rng.integers(len(choices)))]
-
-    def some(self, choices: Sequence[T], count: int) -> list[T]:
-        """`count` different choices."""
-        return [choices[int(index)] for index in self.rng.permutation(len(choices))[:count]]
-
-    def whole(self, low: int, high: int) -> int:
-        """A whole number, ends included."""
-        return int(self.rng.integers(low, high + 1))
 
 
 @dataclass

@@ -15,8 +15,9 @@ import numpy as np
 
 from llmgym.episode import Task
 
+from ..draw import Draw
 from .constraints import OF_ENGLISH_TEXT, OF_LANGUAGE
-from .drafts import ENDINGS, FILLED_IN, KEYWORDS, OPENINGS, POSTSCRIPTS, TOPICS, Draft, Draw
+from .drafts import ENDINGS, FILLED_IN, KEYWORDS, OPENINGS, POSTSCRIPTS, TOPICS, Draft
 
 Made = tuple[Mapping[str, Any], str]
 """Arguments of a constraint, and how the prompt puts it."""
