@@ -1,15 +1,19 @@
 """Waiting with a limit, and threads for calls that block beside an event loop."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from functools import partial
+from functools import cache, partial
 from itertools import count
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+_MAX_THREADS = 64
+"""Calls of tools and verifiers, of all episodes, that run at once; one that was left behind does not count."""
 
 
 class TookTooLong(TimeoutError):
@@ -119,3 +123,13 @@ class DaemonThreads:
                 if call.left_behind.is_set():
                     return
             del call, end  # an idle thread keeps nothing of a call alive
+
+
+async def in_thread(work: Callable[[], T], *, timeout_s: float | None = None) -> T:
+    """As `DaemonThreads.run`, in threads that all tools and environments of the process share."""
+    return await _shared(os.getpid()).run(work, timeout_s=timeout_s)
+
+
+@cache
+def _shared(process: int) -> DaemonThreads:  # noqa: ARG001  a fork has no threads
+    return DaemonThreads(_MAX_THREADS)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 from typing import ClassVar
 
@@ -15,6 +15,7 @@ from llmgym.execution import Limits as RunLimits
 from llmgym.execution import Session
 from llmgym.messages import AssistantMessage, ToolCall
 from llmgym.scoring import Score
+from llmgym.threads import in_thread
 from llmgym.tools import Shell, Submit, Workspace
 
 from ..prompt import PromptWording
@@ -107,7 +108,7 @@ class ShellEnv(ToolEnv):
         return self.wording.initial_messages(task)
 
     async def answer(self, message: AssistantMessage) -> EnvResponse:
-        return await asyncio.to_thread(self._judge, message.content)
+        return await in_thread(partial(self._judge, message.content))
 
     def solve(self, task: Task) -> Sequence[str | ToolCall]:
         """The commands, and then the answer."""

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..messages import ToolCall
-from ..threads import DaemonThreads, TookTooLong, in_time
+from ..threads import TookTooLong, in_thread, in_time
 from .validation import problem_with
-
-_MAX_THREADS = 64
-"""Calls of all episodes that run at once; one that was given up does not count."""
 
 
 class ToolError(Exception):
@@ -128,7 +124,7 @@ class Tool(ABC):
         try:
             if self.is_async:
                 return self._result(await in_time(run(), self.timeout_s))
-            return self._result(await _threads(os.getpid()).run(run, timeout_s=self.timeout_s))
+            return self._result(await in_thread(run, timeout_s=self.timeout_s))
         except ToolError as error:
             return self._error(str(error))
         except TookTooLong:
@@ -151,9 +147,3 @@ def _cut(text: str, max_chars: int) -> str:
     num_tail = max_chars - num_head
     num_cut = len(text) - max_chars
     return f"{text[:num_head]}\n[... {num_cut} characters left out ...]\n{text[len(text) - num_tail :]}"
-
-
-@cache
-def _threads(process: int) -> DaemonThreads:  # noqa: ARG001  a fork has no threads
-    """Those that the tools of all episodes share."""
-    return DaemonThreads(_MAX_THREADS)
