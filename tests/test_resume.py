@@ -144,6 +144,7 @@ def test_a_second_signal_is_not_held_back() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("_sigint")
 def test_a_second_signal_leaves_no_traceback_of_a_task(caplog: pytest.LogCaptureFixture) -> None:
     async def interrupted() -> None:
         os.kill(os.getpid(), signal.SIGINT)
