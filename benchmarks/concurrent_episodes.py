@@ -95,7 +95,17 @@ def main() -> None:
     options = parser.parse_args()
     figures = measure(options.episodes, options.rounds, in_threads=options.threads)
     machine = {"python": platform.python_version(), "cpus": os.cpu_count(), "machine": platform.machine()}
-    print(json.dumps({"episodes": options.episodes, "threads": options.threads, **figures, **machine}))
+    print(
+        json.dumps(
+            {
+                "benchmark": "concurrent_episodes",
+                "episodes": options.episodes,
+                "threads": options.threads,
+                **figures,
+                **machine,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":
