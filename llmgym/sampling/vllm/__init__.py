@@ -1,0 +1,1 @@
+"""vLLM as a sampler; vLLM itself runs in a process of its own."""
