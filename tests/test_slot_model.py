@@ -35,8 +35,10 @@ OVER_SLOTS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3, experts": ("Qwen3Moe", {**HEADS, "head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2,
                                      "moe_intermediate_size": 16}),
     "gemma": ("Gemma", {**HEADS, "head_dim": 8}),
+    # Eager: some versions of transformers leave capping out of other attention.
     "gemma2, capped and windows": ("Gemma2", {**HEADS, **MIXED, "head_dim": 8, "query_pre_attn_scalar": 8,
-                                              "attn_logit_softcapping": 2.0, "final_logit_softcapping": 2.0}),
+                                              "attn_logit_softcapping": 2.0, "final_logit_softcapping": 2.0,
+                                              "attn_implementation": "eager"}),
     "gemma3": ("Gemma3", {**HEADS, **MIXED, "head_dim": 8}),
     "gpt2, learned positions": ("GPT2", GPT),
     "gpt-neox": ("GPTNeoX", FULL_HEADS),
