@@ -124,7 +124,7 @@ def test_a_cold_start_shows_every_environment_in_its_share(tmp_path: Path) -> No
     trainer.run()
 
     # 16 demonstrations, then a batch of 8 tasks.
-    assert trainer._mixture.state_dict()["positions"] == {"copy": 12 + 6, REVERSE: 4 + 2}
+    assert trainer._parts.mixture.state_dict()["positions"] == {"copy": 12 + 6, REVERSE: 4 + 2}
 
 
 def test_a_step_of_which_nothing_is_left_is_skipped_with_a_line_and_counted(tmp_path: Path) -> None:

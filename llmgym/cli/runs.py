@@ -36,7 +36,7 @@ def train(
     env: str | Sequence[str | Mapping[str, Any]],
     model: str | Path | Mapping[str, Any] = "",
     agent: str | Mapping[str, Any] = "grpo",
-    sampler: str = "torch",
+    sampler: str | Mapping[str, Any] = "torch",
     steps: int = 100,
     env_kwargs: Mapping[str, Any] | None = None,
     progress: RunProgress | None = None,
@@ -50,7 +50,7 @@ def train(
         model: folder or hub id of a causal language model; "" makes a tiny one from nothing; or a mapping of the fields
             of `ModelConfig`, e.g. `{"path": "my/model", "dtype": "bfloat16"}`.
         agent: name of a registered agent, or a mapping of its name and settings.
-        sampler: name of a registered sampler.
+        sampler: name of a registered sampler, or a mapping of its name and settings.
         steps: batches to learn from.
         env_kwargs: further keywords for `gym.make`, where there is one environment.
         progress: where the run shows how it goes.

@@ -110,7 +110,7 @@ def _facts(run: RunData) -> Iterable[tuple[str, str]]:
     cold = config.cold_start
     if cold is not None:
         yield "Cold start", f"{cold.steps} supervised steps on {cold.num_demonstrations:,} demonstrations"
-    yield "Batches", f"{config.steps} steps, {config.rollout.tasks_per_step} tasks each, sampler {config.sampler}"
+    yield "Batches", f"{config.steps} steps, {config.rollout.tasks_per_step} tasks each, sampler {config.sampler_name}"
     yield "Held-out tasks", f"{config.evaluation.num_tasks} of the split {config.evaluation.split}"
     yield "Seed", str(config.seed)
     yield "Started", record.started.replace("T", " ")

@@ -107,8 +107,8 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     agent: Mapping[str, Any] = field(default_factory=lambda: {"name": "grpo"})
     """`name`, and the settings of the agent registered under it."""
-    sampler: str = "torch"
-    """Name of the sampler."""
+    sampler: str | Mapping[str, Any] = "torch"
+    """Name of the sampler; or a table with `name`, and the settings of the sampler registered under it."""
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     learner: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the learner (`LearnerConfig`); a schedule that names no end, ends with the run."""
@@ -130,10 +130,9 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         self._check_envs()
-        if "name" not in self.agent:
-            raise ConfigError('agent.name is missing. Set it to a registered agent, such as "grpo".')
-        if not isinstance(self.agent["name"], str):
-            raise ConfigError(f"agent.name is {self.agent['name']!r}, but it must be the name of a registered agent.")
+        _require_name("agent", self.agent, such_as="grpo")
+        if not isinstance(self.sampler, str):
+            _require_name("sampler", self.sampler, such_as="torch")
         if self.steps < 0 or self.threads < 0:
             raise ConfigError(f"steps is {self.steps} and threads {self.threads}, but neither may be negative.")
         if self.seed < 0:
@@ -152,6 +151,17 @@ class RunConfig:
             raise ConfigError("A curriculum moves weights between environments, but there is only one. Add [[envs]].")
 
     @property
+    def sampler_name(self) -> str:
+        """That the sampler is registered under."""
+        return self.sampler if isinstance(self.sampler, str) else self.sampler["name"]
+
+    @property
+    def sampler_settings(self) -> dict[str, Any]:
+        """Those of the sampler, without its name."""
+        table = {} if isinstance(self.sampler, str) else self.sampler
+        return {name: value for name, value in table.items() if name != "name"}
+
+    @property
     def environments(self) -> tuple[EnvConfig, ...]:
         """The one environment, or the several."""
         return (self.env,) if self.env is not None else self.envs
@@ -165,6 +175,13 @@ class RunConfig:
         """The settings of the learner; what the run itself decides is taken where they do not say otherwise."""
         decided = {"total_steps": total_steps, "max_actions": max_actions, "seed": self.seed}
         return from_mapping(LearnerConfig, {**decided, **self.learner}, where="learner")
+
+
+def _require_name(kind: str, table: Mapping[str, Any], *, such_as: str) -> None:
+    if "name" not in table:
+        raise ConfigError(f'{kind}.name is missing. Set it to a registered {kind}, such as "{such_as}".')
+    if not isinstance(table["name"], str):
+        raise ConfigError(f"{kind}.name is {table['name']!r}, but it must be the name of a registered {kind}.")
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:

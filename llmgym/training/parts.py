@@ -1,0 +1,115 @@
+"""The parts of a run, made from its config: policy, sampler, environments and their tasks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from ..episode import Task
+from ..episode.waiting import run_to_end
+from ..errors import ConfigError
+from ..learning import Policy, load_with_tokenizer, with_tokenizer
+from ..messages import Tokenizer
+from ..registry import SAMPLERS
+from ..rollout import Collector, EnvPool, TaskMixture
+from ..sampling import Sampler
+from ..settings import checked_call, require_types
+from .config import RunConfig
+from .curriculum import Curriculum
+from .device import move
+from .tiny_model import build_character_tokenizer, build_tiny_model
+
+
+@dataclass(eq=False)
+class RunParts:
+    """What a run works with beside its learner."""
+
+    policy: Policy
+    """That learns."""
+    tokenizer: Tokenizer
+    sampler: Sampler
+    collector: Collector
+    mixture: TaskMixture
+    curriculum: Curriculum | None
+    held_out: list[tuple[str, Task]]
+    """The tasks of evaluations, with the names of their environments."""
+    _is_sampler_closed: bool = False
+
+    @property
+    def num_parameters(self) -> int:
+        """Of the policy."""
+        return sum(parameter.numel() for parameter in self.policy.module.parameters())
+
+    async def close_sampler(self) -> None:
+        """Close the sampler, if it can be closed, on the loop on which it sampled; once is enough."""
+        if not self._is_sampler_closed and hasattr(self.sampler, "close"):
+            self._is_sampler_closed = True
+            await self.sampler.close()
+
+    def close(self) -> None:
+        """Close the environments, and the sampler where the run never came to use it."""
+        self.collector.close()
+        run_to_end(self.close_sampler())
+
+
+def build_parts(config: RunConfig) -> RunParts:
+    """All parts.
+
+    Raises:
+        ConfigError: a part named does not exist, or does not take its settings.
+    """
+    policy, tokenizer = make_policy(config)
+    pools = [EnvPool(env.id, name=env.label, tokenizer=tokenizer, env_kwargs=env.kwargs) for env in config.environments]
+    weights = {env.label: env.weight for env in config.environments}
+    mixture = TaskMixture({pool.name: pool.tasks("train") for pool in pools}, weights, seed=config.seed)
+    split, num_tasks = config.evaluation.split, config.evaluation.num_tasks
+    held_out = [(pool.name, task) for pool in pools for task in pool.tasks(split).first(num_tasks)]
+    sampler = make_sampler(config, policy, tokenizer)  # last, as it may start processes
+    return RunParts(
+        policy=policy,
+        tokenizer=tokenizer,
+        sampler=sampler,
+        collector=make_collector(config, pools, sampler),
+        mixture=mixture,
+        curriculum=Curriculum(config.curriculum, weights) if config.curriculum is not None else None,
+        held_out=held_out,
+    )
+
+
+def make_policy(config: RunConfig) -> tuple[Policy, Tokenizer]:
+    """The policy to begin with, where it is to be, and its tokenizer."""
+    if config.model.path:
+        policy, tokenizer = load_with_tokenizer(config.model.path)
+    else:
+        backend = build_character_tokenizer()
+        policy, tokenizer = with_tokenizer(build_tiny_model(config.model.tiny, backend, seed=config.seed), backend)
+    move(policy.module, config.model.device, config.model.dtype)
+    return policy, tokenizer
+
+
+def make_sampler(config: RunConfig, policy: Policy, tokenizer: Tokenizer) -> Sampler:
+    """The sampler that the config names, with its settings.
+
+    Raises:
+        ConfigError: it is not registered, a setting is misspelt or of the wrong type, or is the run's to decide.
+    """
+    factory, settings = SAMPLERS.lookup(config.sampler_name), config.sampler_settings
+    decided = {"num_tokens": policy.num_tokens, "max_batch": config.rollout.concurrency, "tokenizer": tokenizer}
+    for name in settings:
+        if name in decided:
+            elsewhere = "Set rollout.concurrency." if name == "max_batch" else "Leave it out; it is the model's."
+            raise ConfigError(f"sampler.{name} is decided by the run. {elsewhere}")
+
+    require_types(factory, settings, where="sampler")  # of the factory itself: a partial one has no annotations
+    sampler: Sampler = checked_call(partial(factory, policy.module), {**decided, **settings}, where="sampler")
+    return sampler
+
+
+def make_collector(config: RunConfig, pools: Sequence[EnvPool], sampler: Sampler) -> Collector:
+    """What runs the episodes of a run."""
+    return Collector(
+        pools,
+        sampler,
+        concurrency=config.rollout.concurrency,
+        deterministic=config.rollout.deterministic,
+        retries=config.rollout.retries,
+    )

@@ -1,0 +1,38 @@
+"""What people are told while a run collects."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..episode import Trajectory
+from ..progress import Phase, RunProgress
+from ..rollout import Tally, has_too_long_prompt
+
+
+def episode_teller(phase: Phase, step: int) -> Callable[[Trajectory], None]:
+    """Tells how the collection of a step goes."""
+    tally = Tally()
+
+    def tell(trajectory: Trajectory) -> None:
+        tally.add(trajectory)
+        phase.show(f"step {step}: {tally.num_episodes} episodes, {tally}")
+
+    return tell
+
+
+@dataclass
+class LongPrompts:
+    """Counts episodes that could not begin; the first time, people are told of one."""
+
+    progress: RunProgress
+    has_warned: bool = False
+
+    def count(self, step: int, trajectories: Sequence[Trajectory]) -> int:
+        """How many of `trajectories` could not begin."""
+        too_long = [trajectory for trajectory in trajectories if has_too_long_prompt(trajectory)]
+        if too_long and not self.has_warned:
+            self.has_warned = True
+            self.progress.line(
+                f"step {step}: episodes left out for their long prompts: {len(too_long)} of {len(trajectories)} "
+                f"(later ones are counted in metrics.jsonl). {too_long[0].metadata['problem']}"
+            )
+        return len(too_long)
