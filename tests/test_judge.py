@@ -196,7 +196,7 @@ def test_an_endpoint_is_asked_in_its_protocol():
 
 
 def test_a_busy_endpoint_is_asked_again(monkeypatch):
-    monkeypatch.setattr("llmgym.sampling.ask.FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr("llmgym.sampling.endpoint_client.FIRST_WAIT_S", 0.0)
     with server((429, "busy"), (503, "starting"), FINE) as (url, asked):
         assert asked_of(url) == "Fine."
 
@@ -205,7 +205,11 @@ def test_a_busy_endpoint_is_asked_again(monkeypatch):
 
 @pytest.mark.parametrize(
     ("reply", "words"),
-    [((401, "no such key"), "status 401: no such key"), ((200, "<html>"), "none of a chat completion")],
+    [
+        ((401, "no such key"), "status 401: no such key"),
+        ((200, "<html>"), "is no JSON: status 200: <html>"),
+        ((200, "{}"), "none of a completion"),
+    ],
 )
 def test_an_endpoint_without_an_answer_is_a_failure_of_ours(reply, words):
     with server(reply) as (url, _), pytest.raises(SamplerError, match=words):

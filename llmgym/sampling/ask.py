@@ -1,19 +1,12 @@
 """Asking a language model in messages: what a judge needs of a sampler or of a server."""
 
-import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
-from ..errors import ConfigError, SamplerError
-from ..extras import require
 from ..messages import Chat, Message, Tokenizer, chat_for, end_ids_of, turn_style
+from .endpoint_client import EndpointClient, first_choice
 from .params import SamplingParams
 from .sampler import Sampler
-
-_BUSY_OR_FAILED = (408, 429, 500, 502, 503, 504)
-FIRST_WAIT_S = 1.0
-"""Before the second attempt; each later wait is twice as long."""
 
 
 def ask_sampler(
@@ -66,10 +59,7 @@ def ask_endpoint(
         SamplerError: the server gave no answer.
         MissingExtraError: httpx is not installed.
     """
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(f'The endpoint is {url!r}, but it must be an address like "http://localhost:8000/v1".')
-    httpx = require("httpx", extra="endpoint", purpose="Asking an endpoint")
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    client = EndpointClient(url, api_key=api_key, timeout_s=timeout_s, retries=retries)
 
     async def ask(messages: Sequence[Message]) -> str:
         body = {
@@ -78,22 +68,8 @@ def ask_endpoint(
             "temperature": temperature,
             "max_tokens": max_tokens,
         }
-        problem = ""
-        async with httpx.AsyncClient(timeout=timeout_s, headers=headers) as client:
-            for attempt in range(retries + 1):
-                if attempt:
-                    await asyncio.sleep(FIRST_WAIT_S * 2 ** (attempt - 1))
-                try:
-                    reply = await client.post(f"{url.rstrip('/')}/chat/completions", json=body)
-                except httpx.TransportError as error:
-                    problem = repr(error)
-                    continue
-                if reply.status_code == 200:
-                    return _content(reply)
-                problem = f"status {reply.status_code}: {reply.text[:200]}"
-                if reply.status_code not in _BUSY_OR_FAILED:
-                    break
-        raise SamplerError(f"The endpoint {url} gave no answer: {problem}. Check its address, key and model name.")
+        choice = first_choice(await client.post("/chat/completions", body), "message")
+        return str(choice["message"].get("content") or "")
 
     return ask
 
@@ -101,13 +77,3 @@ def ask_endpoint(
 def _seed_of(messages: Sequence[Message], seed: int) -> int:
     text = repr((seed, [(message.role, message.content) for message in messages]))
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
-
-
-def _content(reply: Any) -> str:
-    try:
-        return str(reply.json()["choices"][0]["message"]["content"] or "")
-    except (ValueError, LookupError, TypeError) as error:
-        raise SamplerError(
-            f"The endpoint's answer is none of a chat completion: {reply.text[:200]!r}. Check that its address ends "
-            "in the version, such as /v1."
-        ) from error
