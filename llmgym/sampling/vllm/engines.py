@@ -6,8 +6,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ...errors import SamplerError
 from ..params import SamplingParams
 from ..sampler import KeptTokens
+
+
+class EngineDied(SamplerError):
+    """The engine, or a process of its own, is gone; what it was asked may be asked again of another."""
 
 
 @dataclass(frozen=True, slots=True)

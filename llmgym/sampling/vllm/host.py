@@ -1,0 +1,78 @@
+"""The process that vLLM runs in: it is told what to do by its parent, and ends with it.
+
+vLLM changes the process that imports it: environment variables, seeds, the number of torch's threads, what goes to
+stdout. Here that is nobody's concern, and a script without `if __name__ == "__main__"` is never run a second time.
+"""
+
+import os
+import shutil
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+from .channel import Frames, frame, kill_group
+
+_MAX_BYTES = 1 << 20
+
+Send = Callable[[list[tuple[Any, ...]]], None]
+
+
+def main() -> None:
+    """Start an engine as the first frame says, and serve it until the parent closes the channel or dies."""
+    os.dup2(2, 1)  # whatever is printed here goes where the errors go
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    inbox: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_receive, args=(channel, inbox), daemon=True).start()
+    settings = inbox.get()
+    lock = threading.Lock()
+
+    def send(messages: list[tuple[Any, ...]]) -> None:
+        with lock:
+            channel.sendall(frame(messages))
+
+    try:
+        from .host_engines import start_engine
+
+        server, facts = start_engine(**settings)
+    except BaseException as error:  # whatever it is, the parent waits for it
+        traceback.print_exc()
+        send([("refused", type(error).__name__, str(error))])
+        sys.stderr.flush()
+        _end()
+        return
+    send([("ready", facts)])
+    try:
+        server.serve(inbox, send)
+    except BaseException as error:
+        traceback.print_exc()
+        sys.stderr.flush()
+        send([("died", f"{type(error).__name__}: {error}")])
+    _end()
+
+
+def _receive(channel: socket.socket, inbox: SimpleQueue[Any]) -> None:
+    frames = Frames()
+    while True:
+        try:
+            data = channel.recv(_MAX_BYTES)
+        except OSError:
+            data = b""
+        if not data:
+            _end()
+        for value in frames.feed(data):
+            inbox.put(value)
+
+
+def _end() -> None:
+    """End this process and all that it started, at once."""
+    kill_group(os.getpgrp(), last=os.getpid())
+    shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)  # made for this process alone
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,299 @@
+"""An engine of vLLM in a process of its own, as the sampler's side sees it."""
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ...errors import SamplerError
+from ..params import SamplingParams
+from .channel import Frames, frame, kill_group
+from .engines import Adapter, EngineDied, Generated
+
+_MAX_BYTES = 1 << 20
+_TAIL_LINES = 15
+_ENVIRONMENT = {
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_NO_USAGE_STATS": "1",
+    "OMP_WAIT_POLICY": "passive",
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+}
+"""Of the engine's process, where nothing else is set."""
+
+
+class EngineProcess:
+    """Starts a process with an engine in it, and talks to it from the event loop that is running.
+
+    Args:
+        kind: "in_process", "async" or "auto".
+        engine_args: of vLLM.
+        num_tokens: ids from here on are never sampled.
+        environment: further environment variables of the process.
+
+    Raises:
+        SamplerError: the engine did not start.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        engine_args: Mapping[str, Any],
+        *,
+        num_tokens: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._folder = tempfile.mkdtemp(prefix="llmgym-vllm-")
+        self._log = Path(self._folder, "log")
+        self._channel, theirs = socket.socketpair()
+        with theirs, self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", f"{__package__}.host", str(theirs.fileno())],
+                env=self._child_environment(environment or {}),
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._finalizer = weakref.finalize(self, _end, self._process, self._channel, self._folder)
+        self._frames = Frames()
+        self._outbox: list[tuple[Any, ...]] = []
+        self._waiting: dict[str | int, asyncio.Future[Any]] = {}
+        self._num_calls = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._death: str | None = None
+        self._channel.sendall(frame({"kind": kind, "engine_args": dict(engine_args), "num_tokens": num_tokens}))
+        self.facts: dict[str, Any] = {}
+        """Of the engine: its vLLM's version, kind, data type, longest context, width of the vocabulary."""
+
+    def _child_environment(self, given: Mapping[str, str]) -> dict[str, str]:
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        own = {"TMPDIR": self._folder, "VLLM_RPC_BASE_PATH": self._folder, "PYTHONPATH": path}
+        return {**_ENVIRONMENT, **os.environ, **own, **given}
+
+    def wait_until_ready(self) -> None:
+        """Block until the engine has loaded its model.
+
+        Raises:
+            SamplerError: it did not.
+        """
+        for message in self._receive_blocking():
+            match message:
+                case "ready", facts:
+                    self.facts = facts
+                    return
+                case "refused", kind, text:
+                    tail = self._tail()
+                    self.close()
+                    raise SamplerError(f"vLLM did not start. {kind}: {text}{tail}")
+        tail, status = self._tail(), self._process.wait()
+        self.close()
+        raise SamplerError(f"vLLM's process ended with status {status} while it started.{tail}")
+
+    def _receive_blocking(self) -> Any:
+        while data := self._channel.recv(_MAX_BYTES):
+            for messages in self._frames.feed(data):
+                yield from messages
+
+    # -- what an engine does -----------------------------------------------------------------------------------
+
+    async def generate(
+        self,
+        request_id: str,
+        prompt_ids: list[int],
+        params: SamplingParams,
+        *,
+        seed: int,
+        adapter: Adapter | None = None,
+    ) -> Generated:
+        """Continue `prompt_ids`. A cancelled call aborts the request."""
+        answer = self._ask(request_id, ("generate", request_id, prompt_ids, params, seed, adapter))
+        try:
+            generated: Generated = await answer
+            return generated
+        except asyncio.CancelledError:
+            if self._waiting.pop(request_id, None) is not None and self.is_alive:
+                self._send(("abort", request_id))
+            raise
+
+    async def pause(self) -> None:
+        """Freeze running requests where they are; new ones wait."""
+        await self._call("pause")
+
+    async def resume(self) -> None:
+        """Go on after `pause`."""
+        await self._call("resume")
+
+    async def init_weight_transfer(self, init_info: Mapping[str, Any]) -> None:
+        """Set the weight-transfer engine up, once."""
+        await self.collective_rpc("init_weight_transfer_engine", init_info=dict(init_info))
+
+    async def start_weight_update(self) -> None:
+        """The first of the calls of an update."""
+        await self.collective_rpc("start_weight_update")
+
+    async def update_weights(self, update_info: Mapping[str, Any]) -> None:
+        """Some of the weights, or all."""
+        await self.collective_rpc("update_weights", update_info=dict(update_info))
+
+    async def finish_weight_update(self, version: int) -> None:
+        """All weights are there; later tokens carry `version`."""
+        await self.collective_rpc("finish_weight_update")
+        await self.set_weight_version(version)
+
+    async def set_weight_version(self, version: int) -> None:
+        """Later tokens carry `version`; the weights stay."""
+        await self._call("set_weight_version", str(version))
+
+    async def reset_prefix_cache(self) -> None:
+        """Forget all cached keys and values, those of running requests too."""
+        if not await self._call("reset_prefix_cache"):
+            raise SamplerError("vLLM did not empty its prefix cache, so that it would answer with the old policy.")
+
+    async def add_adapter(self, adapter: Adapter) -> None:
+        """Load an adapter, in place of the one under its number if there is one."""
+        if not await self._call("add_adapter", adapter):
+            raise SamplerError(f"vLLM did not load the adapter in {adapter.path!r}.")
+
+    async def collective_rpc(self, method: str, **kwargs: Any) -> list[Any]:
+        """Call a method of vLLM's worker by name; the answers of all workers."""
+        answers: list[Any] = await self._call("collective_rpc", method, kwargs)
+        return answers
+
+    async def sleep(self) -> None:
+        """Give the accelerator's memory back; the caller has paused the engine."""
+        await self._call("sleep")
+
+    async def wake(self, tags: tuple[str, ...] | None = None) -> None:
+        """Take the memory again."""
+        await self._call("wake", None if tags is None else list(tags))
+
+    @property
+    def is_alive(self) -> bool:
+        """False: whatever is asked raises `EngineDied`."""
+        return self._death is None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Of the process that hosts the engine; those that vLLM starts are in its process group."""
+        return self._process.pid
+
+    def close(self) -> None:
+        """End all processes of the engine and remove their files. Calling it twice is harmless."""
+        self._stop_listening()
+        self._lose_all("The sampler was closed.")
+        self._finalizer()
+
+    # -- the channel -------------------------------------------------------------------------------------------
+
+    async def _call(self, name: str, *args: Any) -> Any:
+        self._num_calls += 1
+        number = self._num_calls
+        try:
+            return await self._ask(number, ("call", number, name, *args))
+        finally:
+            self._waiting.pop(number, None)
+
+    def _ask(self, key: str | int, message: tuple[Any, ...]) -> asyncio.Future[Any]:
+        if self._death is not None:
+            raise EngineDied(self._death)
+        self._listen()
+        future = self._waiting[key] = asyncio.get_running_loop().create_future()
+        self._send(message)
+        return future
+
+    def _send(self, message: tuple[Any, ...]) -> None:
+        """Send a message, together with all others of this turn of the event loop."""
+        if not self._outbox:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outbox.append(message)
+
+    def _flush(self) -> None:
+        messages, self._outbox = self._outbox, []
+        if self._death is None:
+            try:
+                self._channel.sendall(frame(messages))
+            except OSError:
+                self._lose()
+
+    def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        self._stop_listening()
+        self._waiting.clear()  # whoever waited in the last loop is gone with it
+        self._outbox.clear()
+        loop.add_reader(self._channel, self._receive)
+        self._loop = loop
+
+    def _stop_listening(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._channel)
+        self._loop = None
+
+    def _receive(self) -> None:
+        try:
+            data = self._channel.recv(_MAX_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lose()
+            return
+        for messages in self._frames.feed(data):
+            for message in messages:
+                self._take(message)
+
+    def _take(self, message: tuple[Any, ...]) -> None:
+        match message:
+            case ("generated" | "returned"), key, value:
+                future = self._waiting.pop(key, None)
+                if future is not None and not future.done():
+                    future.set_result(value)
+            case ("failed" | "raised"), key, text:
+                future = self._waiting.pop(key, None)
+                if future is not None and not future.done():
+                    future.set_exception(SamplerError(f"vLLM refused: {text}"))
+            case "died", text:
+                self._lose(text)
+
+    def _lose(self, text: str = "") -> None:
+        """The engine is gone: end what is left of it, and tell all who wait."""
+        self._stop_listening()
+        kill_group(self._process.pid)
+        status = self._process.wait()
+        reason = text or f"its process ended with status {status}"
+        self._lose_all(f"vLLM's engine died: {reason}.{self._tail()}")
+
+    def _lose_all(self, death: str) -> None:
+        self._death = self._death or death
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done() and not future.get_loop().is_closed():
+                future.set_exception(EngineDied(self._death))
+
+    def _tail(self) -> str:
+        """The end of what the engine's processes wrote."""
+        with suppress(OSError):
+            lines = self._log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
+            if lines:
+                return "\nThe end of its log:\n" + "\n".join(f"    {line}" for line in lines)
+        return ""
+
+
+def _end(process: "subprocess.Popen[bytes]", channel: socket.socket, folder: str) -> None:
+    """Leave nothing of the engine."""
+    channel.close()
+    kill_group(process.pid)
+    process.wait()
+    shutil.rmtree(folder, ignore_errors=True)
