@@ -30,6 +30,10 @@ class ReinforceConfig:
     """Divide advantages by the standard deviation of the batch's rewards."""
     temperature: float = 1.0
     """Of sampling, and of the policy that learns."""
+    top_p: float = 1.0
+    """Sample from the smallest set of likeliest tokens that holds this much probability; 1: from all."""
+    top_k: int = 0
+    """Sample from so many of the likeliest tokens; 0: from all."""
 
     def __post_init__(self) -> None:
         if self.temperature <= 0:
@@ -49,7 +53,10 @@ class Reinforce(BaseAgent):
     def __init__(self, config: ReinforceConfig | None = None, **settings: Any) -> None:
         self.config = one_config(ReinforceConfig, config, settings, where="agent")
         self.rollout = RolloutSpec(
-            group_size=self.config.group_size, sampling=SamplingParams(temperature=self.config.temperature)
+            group_size=self.config.group_size,
+            sampling=SamplingParams(
+                temperature=self.config.temperature, top_p=self.config.top_p, top_k=self.config.top_k
+            ),
         )
 
     def advantages(self, batch: ActionBatch) -> ActionBatch:

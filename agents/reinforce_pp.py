@@ -43,6 +43,10 @@ class ReinforcePPConfig:
     """Optimizer steps in each pass."""
     temperature: float = 1.0
     """Of sampling, and of the policy that learns."""
+    top_p: float = 1.0
+    """Sample from the smallest set of likeliest tokens that holds this much probability; 1: from all."""
+    top_k: int = 0
+    """Sample from so many of the likeliest tokens; 0: from all."""
 
     def __post_init__(self) -> None:
         require_clip_range(self.clip_low, self.clip_high, self.dual_clip)
@@ -71,7 +75,9 @@ class ReinforcePP(BaseAgent):
         self.config = one_config(self.config_class, config, settings, where="agent")
         self.rollout = RolloutSpec(
             group_size=self.config.group_size,
-            sampling=SamplingParams(temperature=self.config.temperature),
+            sampling=SamplingParams(
+                temperature=self.config.temperature, top_p=self.config.top_p, top_k=self.config.top_k
+            ),
             epochs=self.config.epochs,
             minibatches=self.config.minibatches,
         )

@@ -26,6 +26,10 @@ class RLOOConfig:
     """Samples for each task; at least 2."""
     temperature: float = 1.0
     """Of sampling, and of the policy that learns."""
+    top_p: float = 1.0
+    """Sample from the smallest set of likeliest tokens that holds this much probability; 1: from all."""
+    top_k: int = 0
+    """Sample from so many of the likeliest tokens; 0: from all."""
 
     def __post_init__(self) -> None:
         if self.group_size < 2:
@@ -53,7 +57,10 @@ class RLOO(BaseAgent):
     def __init__(self, config: RLOOConfig | None = None, **settings: Any) -> None:
         self.config = one_config(RLOOConfig, config, settings, where="agent")
         self.rollout = RolloutSpec(
-            group_size=self.config.group_size, sampling=SamplingParams(temperature=self.config.temperature)
+            group_size=self.config.group_size,
+            sampling=SamplingParams(
+                temperature=self.config.temperature, top_p=self.config.top_p, top_k=self.config.top_k
+            ),
         )
 
     def advantages(self, batch: ActionBatch) -> ActionBatch:

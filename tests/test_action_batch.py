@@ -9,7 +9,6 @@ from llmgym.errors import ConfigError, DataError, ShapeError
 from llmgym.learning import ActionBatch, Aggregation
 from llmgym.learning.aggregation import action_weights, weighted_loss
 from llmgym.messages import AssistantMessage
-from llmgym.sampling import KeptTokens, SamplingParams
 from llmgym.scoring import Score
 
 
@@ -73,16 +72,6 @@ def test_batch_of_no_trajectories_is_an_empty_table():
 def test_trajectory_that_is_not_valid_is_refused():
     with pytest.raises(DataError, match=r"Trajectory 1 .* is not valid"):
         ActionBatch.from_trajectories([no_actions(), trajectory([segment("01")], is_valid=False)])
-
-
-def test_tokens_of_a_cut_distribution_are_refused_with_the_way_out():
-    kept = KeptTokens(np.zeros(1, dtype=np.int32), np.array([0, 1]))
-    for cut in (
-        trajectory([segment("01", [-1.0], kept_tokens=kept)]),
-        trajectory([segment("01", [-1.0])], sampling=SamplingParams(top_p=0.9)),
-    ):
-        with pytest.raises(ConfigError, match="Sample with top_p=1"):
-            ActionBatch.from_trajectories([cut])
 
 
 def test_rows_keeps_what_belongs_to_them_and_drops_unused_columns():

@@ -73,7 +73,7 @@ class ActionBatch:
         Raises:
             DataError: a trajectory is not valid, so that its reward means nothing, or its sampler gave
                 log-probabilities that are no numbers.
-            ConfigError: tokens were sampled from a distribution cut by top-p or top-k.
+            ConfigError: tokens were sampled from a distribution cut by top-p or top-k, and nobody knows which.
         """
         for index, trajectory in enumerate(trajectories):
             _require_learnable(index, trajectory)
@@ -172,9 +172,10 @@ def _require_learnable(index: int, trajectory: Trajectory) -> None:
             "none at all (None) can be learned from."
         )
     is_cut = trajectory.sampling is not None and not trajectory.sampling.keeps_all_tokens
-    if is_cut or any(segment.kept_tokens is not None for segment in trajectory.segments):
+    if is_cut and any(segment.kept_tokens is None for segment in trajectory.segments if segment.num_actions):
         raise ConfigError(
             f"Trajectory {index} was sampled with top-p or top-k, which renormalise the distribution over the tokens "
-            "they keep; the learner computes log-probabilities over all tokens, so their ratio would be wrong. "
-            "Sample with top_p=1 and top_k=0 to learn from what was sampled."
+            "they keep, but its sampler did not say which these were, so the learner's log-probabilities would be of "
+            "another distribution. Sample with top_p=1 and top_k=0, or with a sampler that reports kept sets, such as "
+            "'torch'."
         )

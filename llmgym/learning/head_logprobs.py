@@ -72,16 +72,16 @@ def head_logprobs(
         )
     if torch.is_autocast_enabled(states_NH.device.type):
         states_NH = states_NH.to(torch.get_autocast_dtype(states_NH.device.type))
-    products = _as_products(head, states_NH) if len(targets_N) * width > _MAX_PLAIN_LOGITS else None
+    products = as_products(head, states_NH) if len(targets_N) * width > _MAX_PLAIN_LOGITS else None
     if products is None:
         return _by_rows(head, states_NH, targets_N, scaling, temperature, num_tokens, with_entropy)
     states, weights, bias = products
-    logits = _Logits.of(limit, scaling, temperature)
+    logits = TiledLogits.of(limit, scaling, temperature)
     outputs = _HeadLogprobs.apply(logits, with_entropy, targets_N, bias, *states, *weights)  # type: ignore[no-untyped-call]
     return cast("tuple[Tensor, Tensor | None]", outputs)
 
 
-def _as_products(head: Any, states: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor | None] | None:
+def as_products(head: Any, states: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor | None] | None:
     """States, weights and bias such that the head gives sum_k states_k @ weights_k.T + bias; None if it does not.
 
     A low-rank adapter is such a product too, of what its first matrix gives and its second matrix.
@@ -132,7 +132,7 @@ def _by_rows(
 
     def statistics(states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logits = scaling(states if head is None else head(states))[:, :num_tokens]
-        logits = logits.to(_sum_dtype(logits)) / temperature
+        logits = logits.to(sum_dtype(logits)) / temperature
         normaliser = logits.logsumexp(dim=-1)
         logprobs = logits.gather(-1, targets[:, None]).squeeze(-1) - normaliser
         if not with_entropy:
@@ -152,7 +152,7 @@ def _by_rows(
 
 
 @dataclass(frozen=True)
-class _Logits:
+class TiledLogits:
     """What becomes of the head's output z: l = inner * z, or outer * tanh(inner * z) where the model caps logits."""
 
     num_tokens: int
@@ -160,7 +160,7 @@ class _Logits:
     outer: float | None
 
     @classmethod
-    def of(cls, num_tokens: int, scaling: LogitScaling, temperature: float) -> _Logits:
+    def of(cls, num_tokens: int, scaling: LogitScaling, temperature: float) -> TiledLogits:
         factor = scaling.multiplier / scaling.divisor
         if scaling.cap is None:
             return cls(num_tokens, factor / temperature, None)
@@ -170,7 +170,7 @@ class _Logits:
         """Rows and columns of the tiles: about square ones, so that the products read least, if there is enough."""
         size = (_CPU_TILE_BYTES if device.type == "cpu" else _ACCELERATOR_TILE_BYTES) // 4
         width = min(self.num_tokens, size // min(num_rows, math.isqrt(size)))
-        return _slices(num_rows, size // width), _slices(self.num_tokens, width)
+        return slices(num_rows, size // width), slices(self.num_tokens, width)
 
     def tile(
         self, states: Sequence[Tensor], weights: Sequence[Tensor], bias: Tensor | None, rows: slice, columns: slice
@@ -181,10 +181,15 @@ class _Logits:
             tile = tile + table[rows] @ weight[columns].to(table.dtype).T
         if bias is not None:
             tile = tile + bias[columns]
-        tile = tile.to(_sum_dtype(tile))
+        tile = tile.to(sum_dtype(tile))
         if self.inner != 1:
             tile *= self.inner
         return tile if self.outer is None else tile.tanh_().mul_(self.outer)
+
+    def of_products(self, products: Tensor) -> Tensor:
+        """l of any of the head's outputs; differentiable."""
+        scaled = products * self.inner
+        return scaled if self.outer is None else scaled.tanh() * self.outer
 
     def slope(self, tile: Tensor) -> Tensor | float | None:
         """dl/dz where l is `tile`; None where it is 1."""
@@ -198,10 +203,10 @@ class _HeadLogprobs(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: _Logits, with_entropy: bool, targets: Tensor, bias: Tensor | None, *factors: Tensor
+        ctx: Any, logits: TiledLogits, with_entropy: bool, targets: Tensor, bias: Tensor | None, *factors: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         states, weights = factors[: len(factors) // 2], factors[len(factors) // 2 :]
-        dtype = _sum_dtype(states[0])
+        dtype = sum_dtype(states[0])
         normaliser = states[0].new_full(targets.shape, torch.finfo(dtype).min, dtype=dtype)  # of what was seen so far
         target_logits, entropies = torch.zeros_like(normaliser), torch.zeros_like(normaliser)
         row_blocks, column_blocks = logits.blocks(len(targets), targets.device)
@@ -226,7 +231,7 @@ class _HeadLogprobs(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_logprobs: Tensor | None, grad_entropies: Tensor | None) -> tuple[Any, ...]:
-        logits: _Logits = ctx.logits
+        logits: TiledLogits = ctx.logits
         targets, bias, normaliser, entropies, *factors = ctx.saved_tensors
         wants_bias, *is_wanted = ctx.needs_input_grad[3:]
         num = len(factors) // 2
@@ -302,10 +307,10 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
         total += left.to(right.dtype) @ right
 
 
-def _slices(length: int, size: int) -> list[slice]:
+def slices(length: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, length)) for start in range(0, length, size)]
 
 
-def _sum_dtype(tensor: Tensor) -> torch.dtype:
+def sum_dtype(tensor: Tensor) -> torch.dtype:
     """bf16 sums over a vocabulary drift visibly."""
     return torch.promote_types(tensor.dtype, torch.float32)

@@ -15,6 +15,7 @@ from ..errors import DataError
 from ..sampling.head import base_head_and_scaling
 from .agent import ModelOutputs
 from .head_logprobs import head_logprobs
+from .kept_logprobs import KeptSets, kept_logprobs, kept_sets
 
 
 class Policy:
@@ -62,6 +63,8 @@ class Policy:
     ) -> ModelOutputs:
         """Log-probabilities, and entropies and values if asked for, of all action tokens; differentiable.
 
+        Of tokens that came with the set that top-p or top-k kept, they are those of the distribution over that set.
+
         Args:
             trajectories: the B rows.
             temperature: that the tokens were sampled at; logits are divided by it.
@@ -72,7 +75,7 @@ class Policy:
             (B, A) tables in float32 or better, zero on padding; A is the most actions of a row.
 
         Raises:
-            DataError: a segment begins with an action, which nothing predicts.
+            DataError: a segment begins with an action, which nothing predicts, or a kept set does not fit.
         """
         layout, shape = _Layout.of(trajectories), _table_shape(trajectories)
         if layout is None:
@@ -83,16 +86,9 @@ class Policy:
         tensors = [torch.from_numpy(array).to(self.device) for array in layout]
         input_ids, lengths, segments, positions, targets, rows, columns = tensors
         states, hidden = self._states(input_ids, lengths, with_hidden=critic is not None)
-        states = states[segments, positions]
-        logprobs, entropies = head_logprobs(
-            self._head,
-            states,
-            targets,
-            temperature=temperature,
-            scaling=self._scaling,
-            num_tokens=self.num_tokens,
-            with_entropy=with_entropy,
-        )
+        states, sets = states[segments, positions], kept_sets(trajectories)
+        settings = {"temperature": temperature, "with_entropy": with_entropy}
+        logprobs, entropies = self._head_outputs(states, targets, sets, **settings)
 
         def table(values: Tensor) -> Tensor:
             return values.new_zeros(shape).index_put((rows, columns), values)
@@ -102,6 +98,27 @@ class Policy:
             table(entropies) if entropies is not None else None,
             table(critic(hidden[segments, positions])) if critic is not None and hidden is not None else None,
         )
+
+    def _head_outputs(
+        self, states: Tensor, targets: Tensor, sets: tuple[Tensor, KeptSets] | None, **settings: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """Log-probabilities and entropies of N tokens; of those with a kept set, within it."""
+        settings |= {"scaling": self._scaling, "num_tokens": self.num_tokens}
+        if sets is None:
+            return head_logprobs(self._head, states, targets, **settings)
+        has_set, kept = sets[0].to(self.device), sets[1].to(self.device)
+        if bool(has_set.all()):
+            return kept_logprobs(self._head, states, targets, kept, **settings)
+        where = torch.cat([has_set.nonzero()[:, 0], (~has_set).nonzero()[:, 0]])
+        num = int(has_set.sum())
+        within = kept_logprobs(self._head, states[where[:num]], targets[where[:num]], kept, **settings)
+        whole = head_logprobs(self._head, states[where[num:]], targets[where[num:]], **settings)
+        logprobs = torch.cat([within[0], whole[0]])
+        logprobs = torch.zeros_like(logprobs).index_put((where,), logprobs)
+        if within[1] is None or whole[1] is None:
+            return logprobs, None
+        entropies = torch.cat([within[1], whole[1]])
+        return logprobs, torch.zeros_like(entropies).index_put((where,), entropies)
 
     def _states(self, input_ids: Tensor, lengths: Tensor, *, with_hidden: bool) -> tuple[Tensor, Tensor | None]:
         """What the head works on at each position, and hidden states if asked for, both (S, T, _).
