@@ -207,6 +207,10 @@ class Episode:
             self._cut_turn()
         return False
 
+    def cut(self) -> None:
+        """A budget of whoever samples ended the open turn before its own did."""
+        self._cut_turn(StopReason.TOKEN_BUDGET)
+
     def closing_index(self, ids: Sequence[int]) -> int | None:
         """The place in `ids` where they would close the open turn, by an end token or the first stop string."""
         return self._conversation.closing_index(ids)
@@ -237,13 +241,13 @@ class Episode:
             return False
         return True
 
-    def _cut_turn(self) -> None:
+    def _cut_turn(self, reason: StopReason | None = None) -> None:
         """A token budget ended the turn: it is kept, but neither read nor scored."""
         turn = self._stop_turn()
         turn.message = self._read(is_cut=True)
         self.new_messages = ()
         is_token_budget = turn.stop - turn.start >= self.settings.limits.turn_tokens or self._is_spent
-        self._end(StopReason.TOKEN_BUDGET if is_token_budget else StopReason.CONTEXT_FULL)
+        self._end(reason or (StopReason.TOKEN_BUDGET if is_token_budget else StopReason.CONTEXT_FULL))
 
     @property
     def _is_spent(self) -> bool:

@@ -269,6 +269,15 @@ class TokenEnv(gym.Env[Any, Any]):
             return ids
         return ids if ids and ids[-1] in self._end_ids else [*ids, self.tokenizer.eos_id]
 
+    def fitted_turn(self, text: str) -> list[int]:
+        """As `encode_turn`, as far as it fits: like a policy's own turn, a text that is too long is cut."""
+        ids = self.encode_turn(text)
+        if not self.episode.room:
+            return ids
+        ids = ids[: self.episode.room]
+        closes_at = self.episode.closing_index(ids)  # a stop string may have begun in the prefill
+        return ids if closes_at is None else ids[: closes_at + 1]
+
     # -- inside ------------------------------------------------------------------------------------------------
 
     def _source(self, split: str) -> TaskSource:
@@ -302,13 +311,7 @@ class TokenEnv(gym.Env[Any, Any]):
             raise InvalidAction(f"The action is {given}, but the {self.view} view takes {wanted}.") from error
         if not isinstance(action, str):
             raise InvalidAction(f"The action is of type {type(action).__name__}, but the text view takes a str.")
-        # As a policy would be, a text that is too long is cut by the budget.
-        ids = self.encode_turn(action)
-        if not self.episode.room:
-            return ids
-        ids = ids[: self.episode.room]
-        closes_at = self.episode.closing_index(ids)  # a stop string may have begun in the prefill
-        return ids if closes_at is None else ids[: closes_at + 1]
+        return self.fitted_turn(action)
 
 
 def make_env(env: Any, **kwargs: Any) -> TokenEnv:

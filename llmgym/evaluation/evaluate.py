@@ -70,7 +70,7 @@ def evaluate(
     floats in batches of another size; episodes that were not valid are tried again.
 
     Args:
-        policy: a model folder or id, a sampler, or any function from messages to text.
+        policy: a model folder or id, the address of an endpoint, a sampler, or any function from messages to text.
         env: id of the environment.
         num_tasks: the first so many distinct tasks; None: all of a finite split, or 200 that are generated.
         num_samples: episodes for each task.
@@ -79,9 +79,10 @@ def evaluate(
         top_p: smallest set of likeliest tokens that holds this much probability; 1 keeps all.
         top_k: so many of the likeliest tokens; 0 keeps all.
         seed: of everything random.
-        tokenizer: that of a sampler's model; a model folder brings its own.
+        tokenizer: that of a sampler's model; a model folder brings its own. Without one, an endpoint is asked in chat
+            messages.
         env_kwargs: further keywords for `gym.make`.
-        concurrency: episodes of a model or sampler under way at once; a function plays one after the other.
+        concurrency: episodes under way at once; a function that is not asynchronous plays one after the other.
         output: folder for settings, episodes and figures; new, or of the same evaluation to go on with.
         progress: shows how it goes, such as `llmgym.progress.RunProgress()`; None: nothing is shown.
 
@@ -137,7 +138,7 @@ def measure(
                 tally.add(trajectory)
                 phase.advance(f"{successes} with full reward, {tally}")
 
-            player.play(missing, settings.sampling, settings.split, on_episode)
+            player.play(missing, settings.sampling, on_episode)
     result = Evaluation(tuple(stored[plan.group_id, plan.sample_index] for plan in plans), full_reward)
     if folder is not None:
         folder.write_figures(result.figures())

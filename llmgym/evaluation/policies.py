@@ -1,23 +1,25 @@
 """What can be measured: models, samplers, and functions from messages to text, each playing planned episodes."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
+from inspect import isawaitable, iscoroutinefunction
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from ..episode import TokenEnv, Trajectory
-from ..episode.register import make_token_env
 from ..episode.waiting import run_to_end
-from ..errors import ConfigError, InfrastructureError
+from ..errors import ConfigError, InfrastructureError, SamplerError
 from ..extras import require
-from ..messages import whole_text
+from ..messages import Message, load_tokenizer, whole_text
 from ..rollout import Collector, EpisodePlan
-from ..sampling import Sampler, SamplingParams
+from ..sampling import EndpointSampler, Sampler, SamplingParams, WrittenTurn
+from ..threads import DaemonThreads
 
-TextPolicy = Callable[[Sequence[Mapping[str, str]]], str]
-"""From the conversation so far, as role and content, to the policy's next message."""
+TextPolicy = Callable[[Sequence[Mapping[str, str]]], str | Awaitable[str]]
+"""From the conversation so far, as role and content, to the policy's next message; it may be asynchronous."""
 
 OnEpisode = Callable[[Trajectory], None]
 
@@ -32,8 +34,8 @@ class Player(Protocol):
     identity: Mapping[str, str]
     """What tells this policy from others, as far as that can be told without running it."""
 
-    def play(self, plans: Sequence[EpisodePlan], sampling: SamplingParams, split: str, on_episode: OnEpisode) -> None:
-        """Run planned episodes on tasks of a split; each is handed over as it ends.
+    def play(self, plans: Sequence[EpisodePlan], sampling: SamplingParams, on_episode: OnEpisode) -> None:
+        """Run planned episodes; each is handed over as it ends.
 
         Raises:
             SamplerError: the sampler failed.
@@ -52,17 +54,20 @@ def opened(
     """A policy in an environment of its own, which is closed behind it.
 
     Args:
-        policy: a model folder or id, a sampler, or any function from messages to text.
+        policy: a model folder or id, the address of an endpoint, a sampler, or any function from messages to text.
         env: id of the environment.
-        tokenizer: that of a sampler's model; a model folder brings its own.
+        tokenizer: that of a sampler's model; a model folder brings its own, and an endpoint can do without.
         env_kwargs: further keywords for `gym.make`.
-        concurrency: episodes of a model or sampler under way at once.
+        concurrency: episodes under way at once; a function that is not asynchronous plays one after the other.
 
     Raises:
         ConfigError: `policy` is none of these, or a sampler came without its tokenizer.
+        SamplerError: an endpoint does not answer.
     """
-    identity = {"sampler": type(policy).__qualname__}
-    if isinstance(policy, (str, Path)):
+    identity: Mapping[str, str] = {"sampler": type(policy).__qualname__}
+    if isinstance(policy, str) and policy.startswith(("http://", "https://")):
+        policy = EndpointSampler(url=policy, tokenizer=None if tokenizer is None else load_tokenizer(tokenizer))
+    elif isinstance(policy, (str, Path)):
         require("torch", extra="train", purpose="Evaluating a model folder")
         from ..learning import load_with_tokenizer
         from ..sampling.torch_sampler import TorchSampler
@@ -72,75 +77,78 @@ def opened(
         identity = {"model": name, "model_digest": folder_digest(folder)}
         loaded, tokenizer = load_with_tokenizer(policy)
         policy = TorchSampler(loaded.module, num_tokens=loaded.num_tokens, max_batch=concurrency, tokenizer=tokenizer)
-    if hasattr(policy, "session"):
-        if tokenizer is None:
-            raise ConfigError("A sampler was given without the tokenizer of its model. Pass tokenizer=... too.")
-        sampler = cast(Sampler, policy)
-        collector = Collector(env, sampler, tokenizer=tokenizer, env_kwargs=env_kwargs, concurrency=concurrency)
-        try:
-            yield _SamplerPlayer(collector, identity)
-        finally:
-            collector.close()
-        return
-    if not callable(policy):
+    is_function = not hasattr(policy, "session")
+    if is_function and not callable(policy):
         raise ConfigError(
-            f"{type(policy).__name__} is not a policy. Pass a model folder or id, a sampler, or a function that takes "
-            "messages and returns text."
+            f"{type(policy).__name__} is not a policy. Pass a model folder or id, the address of an endpoint, a "
+            "sampler, or a function that takes messages and returns text."
         )
-    kwargs = {**(env_kwargs or {}), **({} if tokenizer is None else {"tokenizer": tokenizer})}
-    text_env = make_token_env(env, view="text", **kwargs)
+    is_endpoint = isinstance(policy, EndpointSampler)
+    thread = DaemonThreads(1)
+    if is_function:
+        identity = {"function": getattr(policy, "__qualname__", type(policy).__qualname__)}
+        concurrency = concurrency if iscoroutinefunction(policy) else 1
+        policy = cast(Sampler, _FunctionSampler(cast(TextPolicy, policy), thread))
+    elif tokenizer is None:
+        tokenizer = getattr(policy, "tokenizer", None)
+        if tokenizer is None and not is_endpoint:
+            raise ConfigError("A sampler was given without the tokenizer of its model. Pass tokenizer=... too.")
+    if isinstance(policy, EndpointSampler):
+        abilities = run_to_end(policy.abilities())
+        identity = {"endpoint": policy.url, "model": abilities.model}
+    collector = Collector(
+        env,
+        cast(Sampler, policy),
+        tokenizer="bytes" if tokenizer is None else tokenizer,
+        env_kwargs=env_kwargs,
+        concurrency=concurrency,
+        deterministic=not is_endpoint,  # no batch of a server's is the same twice
+    )
     try:
-        yield _TextPlayer(policy, text_env)
+        yield (_FunctionPlayer if is_function else _SamplerPlayer)(collector, identity)
     finally:
-        text_env.close()
+        collector.close()
+        thread.close()
 
 
 class _SamplerPlayer:
     def __init__(self, collector: Collector, identity: Mapping[str, str]) -> None:
         self.env, self.identity, self._collector = collector.example_env, identity, collector
 
-    def play(
-        self,
-        plans: Sequence[EpisodePlan],
-        sampling: SamplingParams,
-        split: str,  # noqa: ARG002  the plans hold the tasks themselves
-        on_episode: OnEpisode,
-    ) -> None:
+    def play(self, plans: Sequence[EpisodePlan], sampling: SamplingParams, on_episode: OnEpisode) -> None:
         run_to_end(self._collector.run(plans, sampling, on_episode=on_episode))
 
 
-class _TextPlayer:
-    """One episode after the other; the function decides itself how it draws its words."""
+class _FunctionPlayer(_SamplerPlayer):
+    def play(self, plans: Sequence[EpisodePlan], sampling: SamplingParams, on_episode: OnEpisode) -> None:
+        super().play(plans, sampling, lambda trajectory: on_episode(replace(trajectory, sampling=None)))
 
-    def __init__(self, policy: TextPolicy, env: TokenEnv, *, retries: int = 1) -> None:
-        self.env, self._policy, self._retries = env, policy, retries
-        self.identity: Mapping[str, str] = {"function": getattr(policy, "__qualname__", type(policy).__qualname__)}
 
-    def play(
+class _FunctionSampler:
+    """A function as what the collector asks; it decides itself how it draws its words.
+
+    One that is not asynchronous is called in a thread, always the same, so that it may do whatever blocks.
+    """
+
+    def __init__(self, policy: TextPolicy, thread: DaemonThreads) -> None:
+        self._policy, self._thread = policy, thread
+
+    @asynccontextmanager
+    async def session(self, *, seed: int) -> AsyncIterator["_FunctionSampler"]:  # noqa: ARG002
+        yield self
+
+    async def write(
         self,
-        plans: Sequence[EpisodePlan],
-        sampling: SamplingParams,  # noqa: ARG002
-        split: str,
-        on_episode: OnEpisode,
-    ) -> None:
-        for plan in plans:
-            trajectory = self._episode(plan, split)
-            on_episode(replace(trajectory, group_id=plan.group_id, sample_index=plan.sample_index))
-
-    def _episode(self, plan: EpisodePlan, split: str) -> Trajectory:
-        env = self.env
-        for _ in range(1 + self._retries):
-            try:
-                env.reset(seed=plan.seed, options={"task": plan.task.key, "split": split})
-                while not env.episode.is_over:
-                    messages = [
-                        {"role": message.role, "content": whole_text(message)} for message in env.episode.messages
-                    ]
-                    env.step(self._policy(messages))
-                break
-            except InfrastructureError:
-                continue  # the trajectory says so: it is not valid
-        return env.trajectory()
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]],  # noqa: ARG002
+        params: SamplingParams,  # noqa: ARG002
+    ) -> WrittenTurn:
+        seen = [{"role": message.role, "content": whole_text(message)} for message in messages]
+        try:
+            said = await self._thread.run(partial(self._policy, seen))
+            return WrittenTurn(await said if isawaitable(said) else said)
+        except InfrastructureError as error:  # of the policy; the environment's would be a verdict on its own episode
+            raise SamplerError(f"The policy failed: {error}") from error
 
 
 def folder_digest(folder: Path) -> str:

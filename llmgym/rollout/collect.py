@@ -17,10 +17,11 @@ from ..episode.waiting import run_to_end
 from ..errors import ConfigError, EnvironmentFailure, InfrastructureError, LLMGymError, PromptTooLong, SamplerError
 from ..progress import RunProgress
 from ..registry import closest
-from ..sampling import FinishReason, Sampler, SamplingParams, Session
+from ..sampling import FinishReason, Sampler, SamplingParams, Session, TextSession
 from ..threads import DaemonThreads, TookTooLong, in_time
 from .env_pool import EnvPool
 from .tally import Tally
+from .written_turn import write_turn
 
 _MAX_THREADS = 32
 
@@ -168,7 +169,7 @@ class Collector:
 
         async def run_one(plan: EpisodePlan) -> Trajectory:
             async with slots:
-                trajectory = await self._episode(plan, sampling)
+                trajectory = await self.episode(plan, sampling)
             if on_episode is not None:
                 on_episode(trajectory)
             return trajectory
@@ -190,10 +191,11 @@ class Collector:
         for pool in self.pools:
             pool.close()
 
-    async def _episode(self, plan: EpisodePlan, sampling: SamplingParams) -> Trajectory:
+    async def episode(self, plan: EpisodePlan, sampling: SamplingParams) -> Trajectory:
+        """Run one planned episode; see `run`."""
         pool = self.pool(plan.env)
         with pool.lent() as env:
-            num_attempts, error = await self._attempts(env, plan, sampling)
+            num_attempts, error = await self._attempts(pool, env, plan, sampling)
             metadata = {"attempts": num_attempts, "problem": error and str(error), "env": plan.env}
             trajectory = env.episode.trajectory(
                 metadata={name: value for name, value in metadata.items() if value},
@@ -207,7 +209,7 @@ class Collector:
         return replace(trajectory, stop_reason=StopReason.CONTEXT_FULL) if is_too_long else trajectory
 
     async def _attempts(
-        self, env: TokenEnv, plan: EpisodePlan, sampling: SamplingParams
+        self, pool: EnvPool, env: TokenEnv, plan: EpisodePlan, sampling: SamplingParams
     ) -> tuple[int, LLMGymError | None]:
         """Play the planned episode, again where our machinery failed; how often, and what ended the last attempt."""
         episode, error = env.episode, None
@@ -219,6 +221,7 @@ class Collector:
                 async with self.sampler.session(seed=plan.sampling_seed) as session:
                     while not episode.is_over:
                         await self._turn(env, session, sampling)
+                pool.tell(env, has_failed=False)
                 return attempt, None
             except SamplerError:
                 raise
@@ -226,6 +229,7 @@ class Collector:
                 episode.fail()
                 return attempt, too_long
             except InfrastructureError as failure:
+                pool.tell(env, has_failed=True)
                 error = failure
         return attempt, error
 
@@ -240,7 +244,7 @@ class Collector:
             await asyncio.wrap_future(call.result)
         episode.begin(plan.task, rng, reset=call.result.result)
 
-    async def _turn(self, env: TokenEnv, session: Session, sampling: SamplingParams) -> None:
+    async def _turn(self, env: TokenEnv, session: Session | TextSession, sampling: SamplingParams) -> None:
         """Sample until the turn is closed or cut, and have the environment answer."""
         episode = env.episode
         params = replace(
@@ -249,20 +253,10 @@ class Collector:
             stop_token_ids=tuple(sorted(episode.end_ids)),
             stop_strings=episode.settings.stop_strings if getattr(self.sampler, "sees_text", False) else (),
         )
-        completion = await session.sample(episode.ids, params)
-        if completion.finish_reason is FinishReason.ABORT:
-            raise SamplerError("The sampler gave the turn up: it was closed or interrupted.")
-        ids, kept = completion.token_ids, completion.kept_tokens
-        # A sampler without text runs past a stop string, and one with text past what began in the prefill; what it
-        # sampled behind it is not part of the episode.
-        closes_at = episode.closing_index(ids)
-        num_ids = len(ids) if closes_at is None else closes_at + 1
-        is_closed = episode.feed(
-            ids[:num_ids],
-            logprobs=completion.logprobs[:num_ids],
-            versions=completion.weight_version[:num_ids],
-            kept_tokens=kept if kept is None or num_ids == len(ids) else type(kept).from_rows(kept.rows()[:num_ids]),
-        )
+        if isinstance(session, TextSession):
+            is_closed = await write_turn(env, session, params)
+        else:
+            is_closed = await self._sampled_turn(episode, session, params)
         if is_closed:
             started = time.perf_counter()
             with episode.guarding():
@@ -272,6 +266,23 @@ class Collector:
             else:
                 episode.apply(response)
             self.env_seconds += time.perf_counter() - started
+
+    async def _sampled_turn(self, episode: Episode, session: Session, params: SamplingParams) -> bool:
+        """Sample tokens once; True where they close the turn."""
+        completion = await session.sample(episode.ids, params)
+        if completion.finish_reason is FinishReason.ABORT:
+            raise SamplerError("The sampler gave the turn up: it was closed or interrupted.")
+        ids, kept = completion.token_ids, completion.kept_tokens
+        # A sampler without text runs past a stop string, and one with text past what began in the prefill; what it
+        # sampled behind it is not part of the episode.
+        closes_at = episode.closing_index(ids)
+        num_ids = len(ids) if closes_at is None else closes_at + 1
+        return episode.feed(
+            ids[:num_ids],
+            logprobs=completion.logprobs[:num_ids],
+            versions=completion.weight_version[:num_ids],
+            kept_tokens=kept if kept is None or num_ids == len(ids) else type(kept).from_rows(kept.rows()[:num_ids]),
+        )
 
     async def _answer(self, episode: Episode) -> EnvResponse | None:
         """The environment's; None where it did not come before the episode's time limit."""

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from ..messages import Message, ToolCall
 from .params import SamplingParams
 
 
@@ -65,7 +66,8 @@ class WeightSource(Protocol):
     """The learner's weights, for a sampler to copy. Can be iterated again and again."""
 
     is_adapter: bool
-    """True: a LoRA adapter; False: the full set of parameters, tied heads under both their names."""
+    """True: a LoRA adapter, its parts named as peft saves them; only for samplers with an attribute `takes_adapters`
+    that is true. False: the full set of parameters, tied heads under both their names."""
 
     def shapes(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:
         """Data type and shape by name, without touching the weights."""
@@ -88,6 +90,32 @@ class Session(Protocol):
         """A second session that holds the same tokens; its random stream is its own."""
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenTurn:
+    """A turn of a policy that speaks in messages."""
+
+    text: str
+    """What it says beside its calls."""
+    tool_calls: Sequence[ToolCall | str] = ()
+    """The tools it calls; one that cannot be read is its text."""
+    is_cut: bool = False
+    """True where a budget ended it."""
+
+
+@runtime_checkable
+class TextSession(Protocol):
+    """One episode at a policy that speaks in messages instead of tokens, such as a server that gives no ids."""
+
+    async def write(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], params: SamplingParams
+    ) -> WrittenTurn:
+        """The next turn of a conversation, in which these tools can be called.
+
+        Raises:
+            SamplerError: nothing could be produced.
+        """
+
+
 class Sampler(Protocol):
     """Produces tokens for many episodes at once."""
 
@@ -95,7 +123,10 @@ class Sampler(Protocol):
     """Time spent on producing tokens so far."""
 
     def session(self, *, seed: int) -> AbstractAsyncContextManager[Session]:
-        """A place for one episode. `seed` decides its random stream, whatever else is running."""
+        """A place for one episode. `seed` decides its random stream, whatever else is running.
+
+        A policy that speaks in messages gives a `TextSession`; no learner takes its trajectories.
+        """
 
     async def update_weights(self, source: WeightSource, *, version: int) -> None:
         """Take the weights of `source`; later tokens carry `version`."""
