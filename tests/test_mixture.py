@@ -194,3 +194,22 @@ def test_a_curriculum_goes_on_from_its_state() -> None:
 def test_a_curriculum_that_makes_no_sense_is_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         CurriculumConfig(**settings)
+
+
+def test_what_is_left_out_gets_no_task_and_the_others_its_share() -> None:
+    tasks = mixture({"a": 2.0, "b": 1.0, "c": 1.0})
+    tasks.leave_out("a")
+    resumed = mixture({"a": 2.0, "b": 1.0, "c": 1.0})
+
+    resumed.load_state_dict(tasks.state_dict())
+
+    assert Counter(tasks.next()[0] for _ in range(20)) == {"b": 10, "c": 10}
+    assert Counter(resumed.next()[0] for _ in range(20)) == {"b": 10, "c": 10}
+
+
+def test_the_last_environment_cannot_be_left_out() -> None:
+    tasks = mixture({"a": 1.0, "b": 1.0})
+    tasks.leave_out("a")
+
+    with pytest.raises(ConfigError, match="b cannot be left out"):
+        tasks.leave_out("b")

@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 from ..episode import TaskSource, TokenEnv
 from ..episode.register import make_token_env
+
+_FAILURES_IN_A_ROW = 2
+"""After so many an environment is not used again: it may have lost a worker, or what it wrote may be damaged."""
 
 
 class EnvPool:
@@ -25,11 +28,16 @@ class EnvPool:
         self.env_id, self.name = env_id, name or env_id
         self._kwargs = {**(env_kwargs or {}), "tokenizer": tokenizer, "view": "turn", "observation": "last"}
         self._envs: list[TokenEnv] = []
+        self._num_failures: dict[TokenEnv, int] = {}
         self._idle = [self._make()]
+        self.num_replaced = 0
+        """Environments that failed again and again, and that another one stands for."""
 
     @property
     def example(self) -> TokenEnv:
         """One of the environments, to ask for its tokenizer, limits or reference turns."""
+        if not self._envs:
+            self._idle.append(self._make())
         return self._envs[0]
 
     @property
@@ -56,15 +64,43 @@ class EnvPool:
             raise
         finally:
             if not is_cancelled and not env.episode.is_given_up:
-                self._idle.append(env)
+                if self._num_failures.get(env, 0) >= _FAILURES_IN_A_ROW:
+                    self._replace(env)
+                else:
+                    self._idle.append(env)
+
+    def tell(self, env: TokenEnv, *, has_failed: bool) -> None:
+        """Whether an episode of `env` failed for reasons of its own; one that does so again is not lent again."""
+        self._num_failures[env] = self._num_failures.get(env, 0) + 1 if has_failed else 0
 
     def close(self) -> None:
-        """Close all environments."""
-        for env in self._envs:
+        """Close all environments, each whatever becomes of the others."""
+        with ExitStack() as closing:
+            for env in self._envs:
+                closing.callback(self._close, env)
+
+    def _replace(self, env: TokenEnv) -> None:
+        self.num_replaced += 1
+        self._envs.remove(env)
+        self._close(env)
+        del self._num_failures[env]
+
+    def _close(self, env: TokenEnv) -> None:
+        # Whatever it is that broke in one that failed, it may break here too, and is told already.
+        with suppress(Exception) if self._num_failures.get(env) else nullcontext():
             env.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pool goes to another process as what it is made of, and makes environments of its own there."""
+        return _remade, (self.env_id, self.name, self._kwargs)
 
     def _make(self) -> TokenEnv:
         env = make_token_env(self.env_id, disable_env_checker=True, **self._kwargs)
         self._kwargs["tokenizer"] = env.tokenizer  # loaded once
         self._envs.append(env)
         return env
+
+
+def _remade(env_id: str, name: str, kwargs: dict[str, Any]) -> EnvPool:
+    tokenizer = kwargs.pop("tokenizer")
+    return EnvPool(env_id, name=name, tokenizer=tokenizer, env_kwargs=kwargs)

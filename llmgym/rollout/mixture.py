@@ -31,6 +31,7 @@ class TaskMixture:
             name: TaskCursor(source, seed=seed + index) for index, (name, source) in enumerate(sources.items())
         }
         self._credits = dict.fromkeys(sources, 0.0)
+        self._left_out: set[str] = set()
         self.weights = weights
 
     @property
@@ -50,11 +51,23 @@ class TaskMixture:
 
     def next(self) -> tuple[str, Task]:
         """The name of an environment, and its next task."""
-        for name, weight in self._weights.items():
-            self._credits[name] += weight
-        chosen = max(self._credits, key=self._credits.__getitem__)
+        shares = {name: weight for name, weight in self._weights.items() if name not in self._left_out}
+        total = sum(shares.values())
+        for name, weight in shares.items():
+            self._credits[name] += weight / total
+        chosen = max(shares, key=self._credits.__getitem__)
         self._credits[chosen] -= 1
         return chosen, self._cursors[chosen].next()
+
+    def leave_out(self, name: str) -> None:
+        """Hand out no task of an environment from now on; its share goes to the others.
+
+        Raises:
+            ConfigError: there is no other.
+        """
+        if self._left_out | {name} >= self._cursors.keys():
+            raise ConfigError(f"{name} cannot be left out, as no other environment has tasks.")
+        self._left_out.add(name)
 
     def cursor(self, name: str) -> TaskCursor:
         """That of one environment; what it hands out itself is credited to nobody."""
@@ -63,7 +76,7 @@ class TaskMixture:
     def state_dict(self) -> dict[str, Any]:
         """Positions and credits: with weights and seed, all that the next task depends on."""
         positions = {name: cursor.position for name, cursor in self._cursors.items()}
-        return {"positions": positions, "credits": dict(self._credits)}
+        return {"positions": positions, "credits": dict(self._credits), "left_out": sorted(self._left_out)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`.
@@ -76,7 +89,7 @@ class TaskMixture:
                 f"The state is of the environments {', '.join(state['positions'])}, but these are "
                 f"{', '.join(self._cursors)}. Go on with the environments that the run began with."
             )
-        self._credits = dict(state["credits"])
+        self._credits, self._left_out = dict(state["credits"]), set(state["left_out"])
         for name, position in state["positions"].items():
             self._cursors[name].position = position
 

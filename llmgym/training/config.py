@@ -18,6 +18,7 @@ from .checkpoints import CheckpointConfig
 from .cold_start import ColdStartConfig
 from .curriculum import CurriculumConfig
 from .device import Precision
+from .quarantine import QuarantineConfig
 from .tiny_model import TinyModelConfig
 
 
@@ -116,6 +117,7 @@ class RunConfig:
     """Supervised learning on demonstrations before the agent begins; left out where there is no such table."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     alarms: AlarmsConfig = field(default_factory=AlarmsConfig)
+    quarantine: QuarantineConfig = field(default_factory=QuarantineConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     trackers: tuple[str, ...] = ("tensorboard",)
     """Who hears of the metrics beside `metrics.jsonl`: "tensorboard", "wandb", "mlflow", "trackio", or one of yours."""

@@ -33,6 +33,7 @@ from .describe import describe_by_env, describe_episodes
 from .held_out import HeldOut
 from .metrics import MetricsLog, read_metrics
 from .parts import RunParts, build_parts
+from .quarantine import Quarantine
 from .record import RunRecord, load_held_out, save_held_out, with_advantages
 from .result import RunResult, common_full_reward
 from .run_folder import forget_after, free_run_folder, is_finished, make_run_folder, trajectories_path, writing_alone
@@ -139,6 +140,7 @@ class Trainer:
     def _build(self) -> RunParts:
         config, parts = self.config, build_parts(self.config)
         self._alarms, self._long_prompts = AlarmWatch(config.alarms), LongPrompts(self.progress)
+        self._quarantine = Quarantine(config.quarantine, parts.mixture)
         self.progress.line(
             f"{config.env_label}, {parts.num_parameters:,} parameters, "
             f"agent {config.agent['name']}, seed {config.seed}, llmgym {version('llmgym')}, torch {torch.__version__}"
@@ -257,6 +259,7 @@ class Trainer:
             "weights": dict(self._parts.mixture.weights),
             "curriculum": self._parts.curriculum.state_dict() if self._parts.curriculum is not None else None,
             "alarms": self._alarms.state_dict(),
+            "quarantine": self._quarantine.state_dict(),
             "num_samples": self._num_samples,
             "has_warned": self._long_prompts.has_warned,
             "random": random_states(),
@@ -273,6 +276,7 @@ class Trainer:
             self._parts.curriculum.load_state_dict(checkpoint["curriculum"])
         evaluations = [row for row in read_metrics(self._log.path, "evaluation") if row["decoding"] == "sampled"]
         self._alarms.load_state_dict(checkpoint["alarms"], read_metrics(self._log.path, "train"), evaluations)
+        self._quarantine.load_state_dict(checkpoint["quarantine"])
         self._num_samples, self._long_prompts.has_warned = checkpoint["num_samples"], checkpoint["has_warned"]
         learner.load_state_dict(checkpoint["learner"])
         await self._parts.sampler.update_weights(learner.weight_source(), version=step)
@@ -281,7 +285,11 @@ class Trainer:
         return step
 
     def _describe(self, step: int, batch: Batch) -> dict[str, Any]:
-        """Metrics of a batch; the curriculum hears of it, and people of what is odd about it."""
+        """Metrics of a batch; quarantine and curriculum hear of it, and people of what is odd about it."""
+        for name in self._quarantine.record(batch.drawn):
+            problem = self._quarantine.left_out[name]
+            self._log.log("quarantine", step, {"env": name, "problem": problem})
+            self.progress.line(f"step {step}: QUARANTINE: {name} is left out, as it keeps failing: {problem}")
         metrics = describe_episodes(batch.drawn, self._full_reward) | describe_groups(list(groups_of(batch.drawn)))
         metrics |= {
             "num_resample_rounds": batch.num_rounds,
