@@ -39,7 +39,7 @@ MAY_IMPORT = {
         "llmgym/sampling/slot_model.py",
         "llmgym/training/tiny_model.py",
     ],
-    "peft": ["llmgym/learning/model.py"],
+    "peft": ["llmgym/learning/lora.py"],
     "safetensors": ["llmgym/learning/"],
     "datasets": ["envs/math/"],
     "math_verify": ["envs/math/"],

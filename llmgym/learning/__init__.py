@@ -14,6 +14,7 @@ from .critic import CriticConfig  # noqa: E402
 from .kl import KLConfig  # noqa: E402
 from .learner import Learner  # noqa: E402
 from .loading import load_policy, load_with_tokenizer, save_policy, with_tokenizer  # noqa: E402
+from .lora import LoRAConfig  # noqa: E402
 from .model import Policy  # noqa: E402
 from .optimization import LearnerConfig  # noqa: E402
 
@@ -29,6 +30,7 @@ __all__ = [
     "KLConfig",
     "Learner",
     "LearnerConfig",
+    "LoRAConfig",
     "ModelOutputs",
     "Need",
     "Policy",

@@ -65,7 +65,8 @@ class CriticHead(nn.Module):
 
 
 class CriticModel(nn.Module):
-    """A copy of a policy's backbone, and a `CriticHead` on its hidden states; what is frozen in one is so in the other.
+    """A copy of a policy's backbone, and a `CriticHead` on its hidden states; what is frozen in one is so in the other,
+    and not copied.
 
     Args:
         policy: what to copy, as it is now.
@@ -73,8 +74,9 @@ class CriticModel(nn.Module):
 
     def __init__(self, policy: Policy) -> None:
         super().__init__()
+        shared = {id(one): one for one in policy.backbone.parameters() if not one.requires_grad}
         # In evaluation mode like the policy: dropout would make old and new values differ.
-        self.backbone = copy.deepcopy(policy.backbone).eval()
+        self.backbone = copy.deepcopy(policy.backbone, shared).eval()
         self.head = CriticHead(hidden_size(policy))
 
     def forward(self, trajectories: Sequence[Trajectory]) -> Tensor:

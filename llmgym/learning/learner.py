@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,15 @@ from .critic import (
 from .feasibility import require_feasible, require_temperature
 from .kl import KLConfig, penalize_rewards
 from .loading import load_policy
+from .lora import (
+    AdapterWeights,
+    FullWeights,
+    WithoutAdapter,
+    add_adapter,
+    base_fingerprint,
+    load_trained_state,
+    trained_state,
+)
 from .losses import kl_k3
 from .microbatches import plan_microbatches, split_minibatches, unsplittable_rows
 from .model import ModelWeights, Policy
@@ -59,11 +68,12 @@ class Learner:
         self.agent = agent
         require_feasible(agent, self.config)
         self.policy = load_policy(model)
-        self.reference: Policy | None = None
+        if self.config.lora is not None:
+            self.policy = add_adapter(self.policy, self.config.lora, seed=self.config.seed)
+        self.reference: Policy | WithoutAdapter | None = None
         """The frozen policy of the start, where the agent or the KL penalty needs it."""
         if Need.REF_LOGPROBS in agent.needs or self.config.kl is not None:
-            frozen = copy.deepcopy(self.policy.module).requires_grad_(False)
-            self.reference = Policy(frozen, num_tokens=self.policy.num_tokens)
+            self.reference = self._frozen_policy()
         self.critic: CriticHead | CriticModel | None = None
         """Estimates the return before each action, where the agent needs it."""
         if Need.VALUES in agent.needs:
@@ -123,16 +133,36 @@ class Learner:
         self.num_updates += 1
         return metrics | report.agreement | report.means()
 
-    def weight_source(self) -> ModelWeights:
-        """The weights as they are now, for samplers to copy."""
-        return ModelWeights(self.policy.module)
+    def weight_source(self, *, merge: bool = False) -> ModelWeights | AdapterWeights | FullWeights:
+        """The weights as they are now, for samplers to copy; of a policy with an adapter, that alone.
+
+        Args:
+            merge: for samplers that take no adapters: all weights, with the adapter in them.
+
+        Raises:
+            ConfigError: an adapter cannot be merged into quantised weights.
+        """
+        if self.config.lora is None:
+            return ModelWeights(self.policy.module)
+        return FullWeights(self.policy.module, merge=True) if merge else AdapterWeights(self.policy.module)
+
+    def base_weight_source(self) -> ModelWeights | FullWeights:
+        """The weights that an adapter belongs on, for a sampler to have before it takes adapters."""
+        if self.config.lora is None:
+            return ModelWeights(self.policy.module)
+        return FullWeights(self.policy.module, merge=False)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next update depends on, the global random state of torch included; tensors are not copied."""
+        """All that the next update depends on, the global random state of torch included; tensors are not copied.
+
+        Of a policy with adapters it holds these, and not the model below them.
+        """
+        state = nn.Module.state_dict if self.config.lora is None else trained_state
         return {
-            "model": self.policy.module.state_dict(),
-            "reference": None if self.reference is None else self.reference.module.state_dict(),
-            "critic": None if self.critic is None else self.critic.state_dict(),
+            "model": state(self.policy.module),
+            "base": None if self.config.lora is None else self._base_fingerprint,
+            "reference": self.reference.module.state_dict() if isinstance(self.reference, Policy) else None,
+            "critic": None if self.critic is None else state(self.critic),
             "steps": self.steps.state_dict(),
             "num_updates": self.num_updates,
             "minibatch_rng": self._generator.get_state(),
@@ -146,12 +176,19 @@ class Learner:
         Raises:
             CheckpointError: it is of another model, agent or optimizer.
         """
+        if self.config.lora is not None and state.get("base") != self._base_fingerprint:
+            raise CheckpointError(
+                "The state is of an adapter, or of none, on another base model than this learner's. Begin with the "
+                "model that it began with."
+            )
+        load: Callable[[nn.Module, Any], Any]
+        load = nn.Module.load_state_dict if self.config.lora is None else load_trained_state
         try:
-            self.policy.module.load_state_dict(state["model"])
+            load(self.policy.module, state["model"])
             self.steps.load_state_dict(state["steps"])
             if self.critic is not None:
-                self.critic.load_state_dict(state["critic"])
-            if self.reference is not None:
+                load(self.critic, state["critic"])
+            if isinstance(self.reference, Policy):
                 self.reference.module.load_state_dict(state["reference"])
             self.num_updates = state["num_updates"]
             self._generator.set_state(state["minibatch_rng"])
@@ -160,6 +197,17 @@ class Learner:
                 torch.cuda.set_rng_state_all(state["cuda_rng"])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(f"The state is not of this learner's model, agent and optimizer: {error}") from error
+
+    def _frozen_policy(self) -> Policy | WithoutAdapter:
+        """The policy as it is now, for good. What is below an adapter never moves, so it needs no second model."""
+        if self.config.lora is not None:
+            return WithoutAdapter(self.policy)
+        frozen = copy.deepcopy(self.policy.module).requires_grad_(False)
+        return Policy(frozen, num_tokens=self.policy.num_tokens)
+
+    @cached_property
+    def _base_fingerprint(self) -> str:
+        return base_fingerprint(self.policy.module)
 
     def _prepare(
         self, trajectories: Sequence[Trajectory], group_of_row: list[int]

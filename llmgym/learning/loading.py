@@ -12,11 +12,14 @@ from ..errors import ConfigError, TokenizerError
 from ..extras import require
 from ..messages import Tokenizer, load_tokenizer
 from ..messages.tokenizer import is_missing_folder
+from .lora import is_adapter_folder, load_merged, save_adapter
 from .model import Policy
 
 
 def load_policy(path_or_model: str | Path | nn.Module | Policy, *, num_tokens: int | None = None) -> Policy:
     """The policy in a model folder, of a model id, or around a model; weights from disk are float32.
+
+    A folder may hold an adapter: it is merged into the model that it belongs on.
 
     Args:
         path_or_model: which; a `Policy` is returned as it is.
@@ -64,10 +67,19 @@ def load_classifier(path: str | Path) -> nn.Module:
     return _loaded(path, "AutoModelForSequenceClassification", "sequence classifier")
 
 
-def save_policy(module: nn.Module, folder: str | Path) -> None:
-    """Write a model in the form that `AutoModelForCausalLM.from_pretrained` loads."""
+def save_policy(module: nn.Module, folder: str | Path, *, base: str = "") -> None:
+    """Write a model in the form that `AutoModelForCausalLM.from_pretrained` loads.
+
+    Args:
+        module: the model; where it has an adapter, that alone is written, as `PeftModel.from_pretrained` loads it.
+        folder: where to.
+        base: folder or hub id of the model that an adapter belongs on.
+    """
     with _without_progress_bars():
-        module.save_pretrained(str(folder))  # type: ignore[operator]
+        if hasattr(module, "peft_config"):
+            save_adapter(module, folder, base=base)
+        else:
+            module.save_pretrained(str(folder))  # type: ignore[operator]
 
 
 @contextmanager
@@ -84,6 +96,8 @@ def _without_progress_bars() -> Iterator[None]:
 
 
 def _load_module(path: str | Path) -> nn.Module:
+    if is_adapter_folder(path):
+        return load_merged(path, _load_module)
     return _loaded(path, "AutoModelForCausalLM", "causal language model")
 
 

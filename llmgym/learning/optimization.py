@@ -11,6 +11,7 @@ from ..errors import ConfigError
 from .correction import CorrectionConfig
 from .critic import CriticConfig
 from .kl import KLConfig
+from .lora import LoRAConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +49,10 @@ class LearnerConfig:
     correction: CorrectionConfig | None = None
     """For a sampler that is not quite the learner's policy (another engine, precision or weights); left out for none,
     as where the sampler runs the learner's own model."""
+    lora: LoRAConfig | None = None
+    """Train low-rank adapters instead of the weights; left out to train all weights."""
     seed: int = 0
-    """Of the order of minibatches."""
+    """Of the order of minibatches, and of what adapters begin with."""
 
     def __post_init__(self) -> None:
         self._require(self.learning_rate > 0, "learning_rate", "above 0")

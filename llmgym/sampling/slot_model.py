@@ -48,7 +48,8 @@ class SlotModel:
         """Tokens of the longest sequence that the model can be run on; None: no limit."""
         self._windows = _windows(self._text_config)
         # None of both for soft-capped or scaled logits: the whole model knows how.
-        self._base, self._head = base_and_head(model)
+        self._base, head = base_and_head(model)
+        self._has_head = head is not None
         self._num_buckets = _NUM_BUCKETS if model.device.type == "cpu" else 1
         self._positions_per_call = _NUMBERS_PER_CALL // _key_width(self._text_config)
         self._is_plain = False
@@ -266,7 +267,8 @@ class SlotModel:
         return bool(gap <= 1e-4 * states[1].std())
 
     def _logits(self, states: Tensor) -> Tensor:
-        logits: Tensor = states if self._head is None else self._head(states)
+        # Asked for each time: an adapter takes the place of the head that was there.
+        logits: Tensor = self._model.get_output_embeddings()(states) if self._has_head else states
         return logits.float()
 
     @contextlib.contextmanager

@@ -84,18 +84,31 @@ class TorchSampler:
                 self._holders[session.slot] = None
                 session.slot = None
 
+    @property
+    def takes_adapters(self) -> bool:
+        """True where the model has one: the learner's own, as a model of this sampler's alone gets none."""
+        return any(".lora_" in name for name, _ in self.model.named_parameters())
+
     async def update_weights(self, source: WeightSource, *, version: int) -> None:
         """Copy the weights of `source`, unless they are this model's own, and forget what the old ones cached.
 
         Turns that are being sampled go on with the new weights.
 
         Raises:
-            SamplerError: the source has a weight of a name or shape that this model does not have.
+            SamplerError: the source has a weight of a name or shape that this model does not have, or an adapter that
+                is not on this model.
         """
         own = dict(self.model.state_dict(keep_vars=True))
+        places = {tensor.data_ptr() for tensor in own.values()}
+        is_adapter = getattr(source, "is_adapter", False)
+        if is_adapter and not all(tensor.data_ptr() in places for _, tensor in source):
+            raise SamplerError(
+                "The weight source is an adapter, and not one on this sampler's own model. Give it all weights: "
+                "learner.weight_source(merge=True)."
+            )
         self._forget()
         with torch.no_grad():
-            for name, tensor in source:
+            for name, tensor in () if is_adapter else source:
                 if name not in own or own[name].shape != tensor.shape:
                     known = f"of shape {tuple(own[name].shape)}" if name in own else "not at all"
                     raise SamplerError(
