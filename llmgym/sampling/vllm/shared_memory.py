@@ -82,7 +82,7 @@ class MemoryTransfer:
     async def prepare(self, source: WeightSource) -> None:
         """Copy the weights; the engine goes on meanwhile."""
         self._places = plan_places(source.shapes(), self._dtype)
-        name, dtype, shape, start = self._places[-1]
+        _, dtype, shape, start = self._places[-1]
         self.num_bytes = start + num_bytes_of(dtype, shape)
         if self._memory is None or self._memory.num_bytes != self.num_bytes:
             self.close()

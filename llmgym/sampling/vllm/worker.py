@@ -69,7 +69,9 @@ class MemoryTransfer(WeightTransferEngine[MemoryInit, MemoryUpdate]):
 
     def receive_weights(self, update_info: MemoryUpdate) -> None:
         """Load the weights; layers that have all of theirs are repacked at once, and the others at the end."""
-        self.model.load_weights((name, self._view(*where)) for name, *where in update_info.entries)
+        self.model.load_weights(
+            (name, self._view(dtype, shape, start)) for name, dtype, shape, start in update_info.entries
+        )
 
     def _view(self, dtype: str, shape: list[int], start: int) -> Tensor:
         if self._memory_N is None:
