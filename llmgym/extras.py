@@ -27,6 +27,7 @@ EXTRA_OF: Mapping[str, str] = {
     "reasoning_gym": "reasoning",
     "renderers": "renderers",
     "httpx": "endpoint",
+    "vllm": "vllm",
     "wandb": "wandb",
     "mlflow": "mlflow",
     "trackio": "trackio",

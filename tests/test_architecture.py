@@ -26,28 +26,24 @@ LAYER = {
 """Layer of each part of the core. A part imports at or below its own layer."""
 
 MAY_IMPORT = {
-    "torch": [
-        "llmgym/learning/",
-        "llmgym/sampling/",
-        "llmgym/training/",
-        "agents/",
-    ],
+    "torch": ["llmgym/learning/", "llmgym/sampling/", "llmgym/training/", "agents/"],
     "transformers": [
         "llmgym/learning/loading.py",
         "llmgym/messages/hf_tokenizer.py",
         "llmgym/sampling/row_model.py",
         "llmgym/sampling/slot_model.py",
+        "llmgym/sampling/vllm/model_folder.py",
         "llmgym/training/tiny_model.py",
     ],
     "peft": ["llmgym/learning/lora.py"],
-    "safetensors": ["llmgym/learning/"],
+    "safetensors": ["llmgym/learning/", "llmgym/sampling/vllm/"],
     "datasets": ["envs/math/"],
     "math_verify": ["envs/math/"],
     "docker": ["sandbox/"],
     "bm25s": ["llmgym/tools/search.py"],
     "mcp": ["llmgym/tools/mcp.py"],
     "reasoning_gym": ["envs/reasoning_gym.py", "envs/reasoning_gym_worker.py"],
-    "vllm": ["llmgym/sampling/vllm_sampler.py"],
+    "vllm": ["llmgym/sampling/vllm/"],
     "ray": ["llmgym/sampling/ray_sampler.py"],
     "tensorboardX": ["llmgym/training/trackers/tensorboard.py"],
     "wandb": ["llmgym/training/trackers/wandb.py"],

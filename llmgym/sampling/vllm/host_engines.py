@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from vllm import SamplingParams as VLLMParams
 from vllm import __version__
+from vllm.config import WeightTransferConfig
 from vllm.engine.arg_utils import AsyncEngineArgs, EngineArgs
 from vllm.exceptions import VLLMClientError
 from vllm.lora.request import LoRARequest
@@ -33,7 +34,7 @@ _GPU_DEFAULTS = {"dtype": "bfloat16"}
 
 
 def start_engine(
-    kind: str, engine_args: Mapping[str, Any], *, num_tokens: int | None
+    kind: str, engine_args: Mapping[str, Any], *, num_tokens: int | None, record_kept_tokens: bool
 ) -> "tuple[InProcessServer | AsyncServer, dict[str, Any]]":
     """The engine of a kind, ready, and what the sampler wants to know of it.
 
@@ -41,14 +42,18 @@ def start_engine(
         kind: "in_process", "async" or "auto": the first on a CPU, the second on an accelerator.
         engine_args: of vLLM; what is None takes the value that suits the place.
         num_tokens: ids from here on are never sampled.
+        record_kept_tokens: say which tokens top-p and top-k kept.
     """
     is_cpu = current_platform.is_cpu()
     kind = {"auto": "in_process" if is_cpu else "async"}.get(kind, kind)
     given = {name: value for name, value in engine_args.items() if value is not None}
     args = {**(_CPU_DEFAULTS if is_cpu else _GPU_DEFAULTS), **given}
+    if "weight_transfer_config" in args:
+        args["weight_transfer_config"] = WeightTransferConfig(**args["weight_transfer_config"])
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = str(int(kind == "async"))
     server: InProcessServer | AsyncServer
-    server = InProcessServer(args) if kind == "in_process" else AsyncServer(args)
+    words = Words(record_kept_tokens)
+    server = InProcessServer(args, words) if kind == "in_process" else AsyncServer(args, words)
     model_config = server.engine.model_config
     if num_tokens is not None and num_tokens < model_config.get_vocab_size():
         server.call("collective_rpc", "mask_padding", {"num_tokens": num_tokens})
@@ -66,9 +71,9 @@ def start_engine(
 class InProcessServer:
     """The engine core in this process: no copy and no queue between a step and its tokens."""
 
-    def __init__(self, args: Mapping[str, Any]) -> None:
+    def __init__(self, args: Mapping[str, Any], words: "Words") -> None:
         self.engine = LLMEngine.from_engine_args(EngineArgs(**args))
-        self._params = ParamsOfVLLM()
+        self._words = words
         self._is_paused = False
 
     def serve(self, inbox: SimpleQueue[Messages], send: Send) -> None:
@@ -95,7 +100,7 @@ class InProcessServer:
                     self.engine.add_request(
                         request_id,
                         {"prompt_token_ids": prompt_ids},
-                        self._params.of(params, seed),
+                        self._words.params(params, seed),
                         lora_request=lora_request(adapter),
                     )
                 except (VLLMClientError, ValueError) as error:
@@ -115,19 +120,19 @@ class InProcessServer:
         """What the engine answers."""
         engine = self.engine
         match name, *args:
-            case "pause",:
+            case ("pause",):
                 self._is_paused = True
-            case "resume",:
+            case ("resume",):
                 self._is_paused = False
             case "collective_rpc", method, kwargs:
                 return engine.collective_rpc(method, kwargs=kwargs)
             case "set_weight_version", label:
                 engine.set_weight_version(label)
-            case "reset_prefix_cache",:
+            case ("reset_prefix_cache",):
                 return engine.reset_prefix_cache(reset_running_requests=True)
             case "add_adapter", adapter:
                 return engine.add_lora(lora_request(adapter, is_new=True))
-            case "sleep",:
+            case ("sleep",):
                 engine.reset_prefix_cache(reset_running_requests=True)
                 engine.sleep(1, "keep")
             case "wake", tags:
@@ -140,10 +145,10 @@ class InProcessServer:
 class AsyncServer:
     """vLLM's asynchronous engine, whose core and workers are processes of their own."""
 
-    def __init__(self, args: Mapping[str, Any]) -> None:
+    def __init__(self, args: Mapping[str, Any], words: "Words") -> None:
         self._loop = asyncio.new_event_loop()
         self.engine = self._loop.run_until_complete(self._make(args))
-        self._params = ParamsOfVLLM()
+        self._words = words
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -203,7 +208,7 @@ class AsyncServer:
         try:
             outputs = self.engine.generate(
                 {"prompt_token_ids": prompt_ids},
-                self._params.of(params, seed),
+                self._words.params(params, seed),
                 request_id,
                 lora_request=lora_request(adapter),
             )
@@ -227,19 +232,19 @@ class AsyncServer:
     async def _call(self, name: str, *args: Any) -> Any:
         engine = self.engine
         match name, *args:
-            case "pause",:
+            case ("pause",):
                 await engine.pause_generation(mode="keep", clear_cache=False)
-            case "resume",:
+            case ("resume",):
                 await engine.resume_generation()
             case "collective_rpc", method, kwargs:
                 return await engine.collective_rpc(method, kwargs=kwargs)
             case "set_weight_version", label:
                 await engine.update_weight_version(label)
-            case "reset_prefix_cache",:
+            case ("reset_prefix_cache",):
                 return await engine.reset_prefix_cache(reset_running_requests=True)
             case "add_adapter", adapter:
                 return await engine.add_lora(lora_request(adapter, is_new=True))
-            case "sleep",:
+            case ("sleep",):
                 await engine.reset_prefix_cache(reset_running_requests=True)
                 await engine.sleep(1, "keep")
             case "wake", tags:
@@ -267,11 +272,14 @@ class Outbox:
         self._send(messages)
 
 
-class ParamsOfVLLM:
+class Words:
     """Our sampling parameters in vLLM's words."""
 
-    def of(self, params: SamplingParams, seed: int) -> VLLMParams:
-        """For one request. The end token of the model is no matter here: turns end where they are asked to."""
+    def __init__(self, record_kept_tokens: bool) -> None:
+        self._record_kept_tokens = record_kept_tokens
+
+    def params(self, params: SamplingParams, seed: int) -> VLLMParams:
+        """Of one request. The model's own end token is no matter: a turn ends where it was asked to."""
         return VLLMParams(
             temperature=params.temperature,
             top_p=params.top_p,
@@ -279,7 +287,7 @@ class ParamsOfVLLM:
             max_tokens=params.max_new_tokens,
             stop_token_ids=list(params.stop_token_ids),
             seed=seed,
-            logprobs=num_logprobs(params),
+            logprobs=self.num_logprobs(params),
             flat_logprobs=True,
             ignore_eos=True,
             detokenize=False,
@@ -287,12 +295,14 @@ class ParamsOfVLLM:
             skip_clone=True,
         )
 
+    def num_logprobs(self, params: SamplingParams) -> int:
+        """How many log-probabilities beside the sampled token's hold all that top-p and top-k keep; -1: all.
 
-def num_logprobs(params: SamplingParams) -> int:
-    """How many log-probabilities beside the sampled token's hold all that top-p and top-k keep; -1: all."""
-    if params.keeps_all_tokens or params.temperature == 0:
-        return 0
-    return params.top_k if params.top_k > 0 else -1
+        vLLM's own record of what they kept, `return_sampling_mask`, wants a top-k with every request and says the same.
+        """
+        if params.keeps_all_tokens or params.temperature == 0 or not self._record_kept_tokens:
+            return 0
+        return params.top_k if params.top_k > 0 else -1
 
 
 def lora_request(adapter: Adapter | None, *, is_new: bool = False) -> LoRARequest | None:

@@ -37,6 +37,7 @@ class EngineProcess:
         kind: "in_process", "async" or "auto".
         engine_args: of vLLM.
         num_tokens: ids from here on are never sampled.
+        record_kept_tokens: say which tokens top-p and top-k kept.
         environment: further environment variables of the process.
 
     Raises:
@@ -49,6 +50,7 @@ class EngineProcess:
         engine_args: Mapping[str, Any],
         *,
         num_tokens: int | None = None,
+        record_kept_tokens: bool = True,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._folder = tempfile.mkdtemp(prefix="llmgym-vllm-")
@@ -70,8 +72,10 @@ class EngineProcess:
         self._waiting: dict[str | int, asyncio.Future[Any]] = {}
         self._num_calls = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._death: str | None = None
-        self._channel.sendall(frame({"kind": kind, "engine_args": dict(engine_args), "num_tokens": num_tokens}))
+        self.death = ""
+        """What the engine died of; "" while it lives."""
+        start = {"engine_args": dict(engine_args), "num_tokens": num_tokens, "record_kept_tokens": record_kept_tokens}
+        self._channel.sendall(frame({"kind": kind, **start}))
         self.facts: dict[str, Any] = {}
         """Of the engine: its vLLM's version, kind, data type, longest context, width of the vocabulary."""
 
@@ -121,7 +125,7 @@ class EngineProcess:
             generated: Generated = await answer
             return generated
         except asyncio.CancelledError:
-            if self._waiting.pop(request_id, None) is not None and self.is_alive:
+            if self._waiting.pop(request_id, None) is not None and not self.death:
                 self._send(("abort", request_id))
             raise
 
@@ -180,7 +184,7 @@ class EngineProcess:
     @property
     def is_alive(self) -> bool:
         """False: whatever is asked raises `EngineDied`."""
-        return self._death is None and self._process.poll() is None
+        return not self.death and self._process.poll() is None
 
     @property
     def pid(self) -> int:
@@ -204,8 +208,8 @@ class EngineProcess:
             self._waiting.pop(number, None)
 
     def _ask(self, key: str | int, message: tuple[Any, ...]) -> asyncio.Future[Any]:
-        if self._death is not None:
-            raise EngineDied(self._death)
+        if self.death:
+            raise EngineDied(self.death)
         self._listen()
         future = self._waiting[key] = asyncio.get_running_loop().create_future()
         self._send(message)
@@ -219,7 +223,7 @@ class EngineProcess:
 
     def _flush(self) -> None:
         messages, self._outbox = self._outbox, []
-        if self._death is None:
+        if not self.death:
             try:
                 self._channel.sendall(frame(messages))
             except OSError:
@@ -229,11 +233,15 @@ class EngineProcess:
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
+        if self._loop is not None and self._loop.is_running() and self._waiting:
+            raise SamplerError("Another event loop is using this sampler. Use it from one loop at a time.")
         self._stop_listening()
-        self._waiting.clear()  # whoever waited in the last loop is gone with it
-        self._outbox.clear()
+        left, self._waiting, self._outbox = self._waiting, {}, []
         loop.add_reader(self._channel, self._receive)
         self._loop = loop
+        for key in left:  # whoever waited in the last loop is gone with it
+            if isinstance(key, str):
+                self._send(("abort", key))
 
     def _stop_listening(self) -> None:
         if self._loop is not None and not self._loop.is_closed():
@@ -256,11 +264,11 @@ class EngineProcess:
 
     def _take(self, message: tuple[Any, ...]) -> None:
         match message:
-            case ("generated" | "returned"), key, value:
+            case (("generated" | "returned"), key, value):
                 future = self._waiting.pop(key, None)
                 if future is not None and not future.done():
                     future.set_result(value)
-            case ("failed" | "raised"), key, text:
+            case (("failed" | "raised"), key, text):
                 future = self._waiting.pop(key, None)
                 if future is not None and not future.done():
                     future.set_exception(SamplerError(f"vLLM refused: {text}"))
@@ -276,11 +284,11 @@ class EngineProcess:
         self._lose_all(f"vLLM's engine died: {reason}.{self._tail()}")
 
     def _lose_all(self, death: str) -> None:
-        self._death = self._death or death
+        self.death = self.death or death
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
             if not future.done() and not future.get_loop().is_closed():
-                future.set_exception(EngineDied(self._death))
+                future.set_exception(EngineDied(self.death))
 
     def _tail(self) -> str:
         """The end of what the engine's processes wrote."""

@@ -1,0 +1,292 @@
+"""vLLM as a sampler: token ids in, token ids and the log-probabilities that they were sampled with out."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...errors import ConfigError, SamplerError
+from ...messages.tokenizer import Tokenizer, is_missing_folder
+from ...settings import from_mapping
+from ...threads import in_thread
+from ..params import SamplingParams
+from ..sampler import Completion, FinishReason, WeightSource
+from .engines import EngineDied, Generated
+from .model_folder import module_in_folder
+from .process import EngineProcess
+from .session import VLLMSession
+from .settings import VLLMSettings
+from .versions import require_vllm
+from .weights import EngineWeights, choose_transfer, environment_of, shapes_of, vllm_backend
+
+
+class VLLMSampler:
+    """vLLM's engine in a process of its own: continuous batches, and keys and values kept from turn to turn.
+
+    Nothing of vLLM is imported here, so that environment variables, seeds, threads and stdout of this process stay as
+    they are, and a script needs no `if __name__ == "__main__"`. An engine that dies is started again with the current
+    weights, and what it was sampling is sampled again with the same seeds; `num_restarts` and `num_resampled` count it.
+
+    Args:
+        model: a model folder, the id of a model that can be downloaded, or a transformers causal LM, whose weights are
+            copied.
+        num_tokens: ids from here on are padding of the vocabulary and are never sampled; None: there are none.
+        max_batch: rows sampled at once; further ones wait in vLLM.
+        tokenizer: of the model, for `llmgym.evaluate`; text is no matter here.
+        settings: fields of `VLLMSettings`.
+
+    Raises:
+        ConfigError: a setting is wrong, there is no such model, or vLLM is of a version that was not tested.
+        MissingExtraError: vLLM is not installed.
+        SamplerError: vLLM did not start.
+    """
+
+    sees_text = False
+    loads_models = True
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        num_tokens: int | None = None,
+        max_batch: int = 64,
+        tokenizer: Tokenizer | None = None,
+        **settings: Any,
+    ) -> None:
+        if max_batch < 1:
+            raise ConfigError(f"max_batch is {max_batch}, but it must be at least 1.")
+        self.settings = from_mapping(VLLMSettings, settings, where="sampler")
+        require_vllm()
+        self.num_tokens, self.max_batch, self.tokenizer = num_tokens, max_batch, tokenizer
+        self.num_prompt_tokens = self.num_cached_tokens = self.num_sampled_tokens = 0
+        self.num_restarts = self.num_resampled = 0
+        self.takes_adapters = self.settings.lora_rank > 0
+        is_module = hasattr(model, "save_pretrained")
+        if not is_module and (not isinstance(model, (str, Path)) or is_missing_folder(model)):
+            raise ConfigError(
+                f"There is no model {model!r}. Give a folder, the id of a model, or a transformers module."
+            )
+        self._folder = module_in_folder(model) if is_module else None
+        self._transfer = choose_transfer(
+            self.settings.weight_transfer,
+            learner_device=next(model.parameters()).device if is_module else torch.device("cpu"),
+            engine_is_cpu=not torch.cuda.is_available(),
+            shares_gpu=self.settings.colocated,
+        )
+        self._model = str(self._folder.path if self._folder else model)
+        self._shapes = shapes_of(model) if is_module else None
+        self._weights: EngineWeights | None = None
+        self._engine = self._new_engine()
+        self._restart: asyncio.Task[None] | None = None
+        self._is_paused = self._is_asleep = self._is_closed = False
+        self._clock = _Clock()
+        self._request_numbers = count()
+
+    # -- the contract ------------------------------------------------------------------------------------------
+
+    @property
+    def seconds(self) -> float:
+        """Time in which tokens were asked for."""
+        return self._clock.seconds
+
+    @asynccontextmanager
+    async def session(self, *, seed: int) -> AsyncIterator[VLLMSession]:
+        """A place for one episode; its random stream depends on `seed` alone."""
+        yield VLLMSession(self, seed)
+
+    async def update_weights(self, source: WeightSource, *, version: int) -> None:
+        """Give vLLM the weights of `source`. Turns that are being sampled go on with them.
+
+        Raises:
+            SamplerError: the weights do not fit the model, or did not get into vLLM.
+        """
+        self._require_open()
+        if self._weights is None:
+            self._weights = EngineWeights(
+                self._transfer,
+                shapes=self._shapes or source.shapes(),
+                dtype=self._engine.facts["dtype"],
+                num_workers=self.settings.tensor_parallel_size,
+            )
+        try:
+            await self._weights.update(self._engine, source, version=version, resume=not self._is_paused)
+        except EngineDied:
+            await self._replace(self._engine)  # the new one gets the new weights
+
+    async def pause(self) -> None:
+        """Freeze what is running until `resume`."""
+        self._is_paused = True
+        await self._tell("pause")
+
+    async def resume(self) -> None:
+        """Go on after `pause`."""
+        self._is_paused = False
+        await self._tell("resume")
+
+    async def sleep(self) -> None:
+        """Give the accelerator's memory back, where the sampler is `colocated`; else, and on a CPU, just pause.
+
+        Turns that are being sampled go on after `wake`, from where they were.
+        """
+        await self.pause()
+        if self._can_sleep and not self._is_asleep:
+            self._is_asleep = True
+            await self._tell("sleep")
+
+    async def wake(self) -> None:
+        """Go on after `sleep`."""
+        if self._is_asleep:
+            self._is_asleep = False
+            await self._tell("wake")
+        await self.resume()
+
+    async def close(self) -> None:
+        """End vLLM's processes, remove their files and abort what is running. Calling it twice is harmless."""
+        self._is_closed = True
+        self._engine.close()
+        if self._weights is not None:
+            self._weights.close()
+        if self._folder is not None:
+            self._folder.remove()
+
+    # -- requests ----------------------------------------------------------------------------------------------
+
+    async def sample(self, prompt_ids: list[int], params: SamplingParams, *, seed: int) -> Completion:
+        """Continue `prompt_ids`; from anew where the engine died meanwhile."""
+        self._require_open()
+        self._check(prompt_ids, params)
+        with self._clock:
+            while True:
+                engine, number = self._engine, next(self._request_numbers)
+                adapter = self._weights.adapter if self._weights is not None else None
+                try:
+                    generated = await engine.generate(str(number), prompt_ids, params, seed=seed, adapter=adapter)
+                    break
+                except EngineDied:
+                    if self._is_closed:
+                        return _nothing()
+                    self.num_resampled += 1
+                    await self._replace(engine)
+        self.num_prompt_tokens += len(prompt_ids)
+        self.num_cached_tokens += generated.num_cached_tokens
+        self.num_sampled_tokens += len(generated.token_ids)
+        return _completion(generated)
+
+    def _check(self, prompt_ids: list[int], params: SamplingParams) -> None:
+        if not prompt_ids:
+            raise SamplerError("The prompt is empty. A model needs at least one token to continue.")
+        if params.stop_strings:
+            raise SamplerError(
+                f"The turn is to end at {params.stop_strings}, but vLLM is asked for tokens here and sees no text. "
+                "Leave stop_strings to the environment, which cuts the turn behind them."
+            )
+        longest, limit = len(prompt_ids) + params.max_new_tokens, self._engine.facts["max_model_len"]
+        if longest > limit:
+            raise SamplerError(
+                f"A prompt of {len(prompt_ids)} tokens and {params.max_new_tokens} new ones are more than the {limit} "
+                f"positions that vLLM has. Set Limits.context_tokens to {limit} or less, or raise max_model_len."
+            )
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise SamplerError("The sampler is closed. Make a new one.")
+
+    # -- the engine --------------------------------------------------------------------------------------------
+
+    def _new_engine(self) -> EngineProcess:
+        settings = self.settings
+        engine_args = settings.vllm_args(self._model, max_batch=self.max_batch)
+        engine_args["weight_transfer_config"] = {"backend": vllm_backend(self._transfer)}
+        engine = EngineProcess(
+            settings.engine,
+            engine_args,
+            num_tokens=self.num_tokens,
+            record_kept_tokens=settings.record_kept_tokens,
+            environment={**environment_of(self._transfer), **settings.environment},
+        )
+        engine.wait_until_ready()
+        return engine
+
+    @property
+    def _can_sleep(self) -> bool:
+        return self.settings.colocated and not self._engine.facts["is_cpu"]
+
+    async def _tell(self, name: str) -> None:
+        self._require_open()
+        engine = self._engine
+        try:
+            await getattr(engine, name)()
+        except EngineDied:
+            await self._replace(engine)  # the new one is told how things stand
+
+    async def _replace(self, dead: EngineProcess) -> None:
+        """Wait until there is another engine than `dead`, which one of those who wait starts.
+
+        Raises:
+            SamplerError: it died too often, or the new one did not start.
+        """
+        loop = asyncio.get_running_loop()
+        if self._engine is not dead:
+            return
+        if self._restart is None or self._restart.get_loop() is not loop or self._restart.done():
+            self._restart = loop.create_task(self._start_again(dead))
+        await asyncio.shield(self._restart)
+
+    async def _start_again(self, dead: EngineProcess) -> None:
+        dead.close()
+        self.num_restarts += 1
+        if self.num_restarts > self.settings.max_restarts:
+            raise SamplerError(
+                f"vLLM died {self.num_restarts} times, and max_restarts is {self.settings.max_restarts}. {dead.death}"
+            )
+        engine = await in_thread(self._new_engine)
+        if self._is_closed:
+            engine.close()
+            raise SamplerError("The sampler is closed. Make a new one.")
+        if self._weights is not None:
+            await self._weights.restore(engine, resume=False)
+        if self._is_asleep:
+            await engine.sleep()
+        await (engine.pause() if self._is_paused else engine.resume())
+        self._engine = engine
+
+
+class _Clock:
+    """Seconds in which at least one request was under way."""
+
+    def __init__(self) -> None:
+        self._seconds, self._since, self._num_open = 0.0, 0.0, 0
+
+    def __enter__(self) -> None:
+        if self._num_open == 0:
+            self._since = time.perf_counter()
+        self._num_open += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._num_open -= 1
+        if self._num_open == 0:
+            self._seconds += time.perf_counter() - self._since
+
+    @property
+    def seconds(self) -> float:
+        """So far."""
+        return self._seconds + (time.perf_counter() - self._since if self._num_open else 0.0)
+
+
+def _completion(generated: Generated) -> Completion:
+    versions = np.zeros(len(generated.token_ids), np.int32)
+    for label, start, end in generated.weight_versions:
+        versions[start:end] = int(label) if label.isdigit() else 0  # the weights that the engine began with
+    reason = FinishReason(generated.finish_reason)
+    return Completion(generated.token_ids, generated.logprobs, reason, versions, generated.kept_tokens)
+
+
+def _nothing() -> Completion:
+    """Of a request that was given up."""
+    return Completion((), np.zeros(0, np.float32), FinishReason.ABORT, np.zeros(0, np.int32))
