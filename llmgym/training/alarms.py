@@ -16,6 +16,11 @@ from ..errors import ConfigError
 Rows = Sequence[Mapping[str, Any]]
 """Lines of `metrics.jsonl` of one phase, in order."""
 
+_WATCHED = frozenset(
+    ["step", "reward", "success", "success_low", "success_high", "entropy", "mean_action_tokens", "repetition", "old_kl",
+     "zero_variance_share"]
+)  # fmt: skip
+"""What is kept of each step: all of it would fill the memory of a long run."""
 _SHARES = ("entropy_share", "enough_success", "success_rise", "fallen_share", "no_signal_share", "repetition_share")
 
 
@@ -183,6 +188,14 @@ ALARMS: Mapping[str, Callable[[Rows, Rows, AlarmsConfig], str | None]] = {
 """By name; each takes the rows of training and of sampled evaluations, and says what is wrong, or None."""
 
 
+def _watched(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name in _WATCHED or _is_env_weight(name)}
+
+
+def _is_env_weight(name: str) -> bool:
+    return name.startswith("env/") and name.endswith("/weight")
+
+
 def _values(rows: Rows, name: str) -> list[float]:
     return [float(row[name]) for row in rows if row.get(name) is not None and np.isfinite(row[name])]
 
@@ -193,7 +206,7 @@ def _mean(rows: Rows, name: str) -> float | None:
 
 
 def _env_weights(row: Mapping[str, Any]) -> list[float]:
-    return [value for name, value in row.items() if name.startswith("env/") and name.endswith("/weight")]
+    return [value for name, value in row.items() if _is_env_weight(name)]
 
 
 def _start_and_now(rows: Rows, name: str, config: AlarmsConfig) -> tuple[float, float] | None:
@@ -222,15 +235,16 @@ class AlarmWatch:
 
     def load_state_dict(self, state: Mapping[str, Any], train: Rows, evaluations: Rows) -> None:
         """Go on from a `state_dict` and the lines of `metrics.jsonl` until then."""
-        self._last_steps, self.train, self.evaluations = dict(state["last_steps"]), list(train), list(evaluations)
+        self._last_steps = dict(state["last_steps"])
+        self.train, self.evaluations = list(map(_watched, train)), list(map(_watched, evaluations))
 
     def add_step(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Take the metrics of a training step."""
-        self.train.append({"step": step, **metrics})
+        self.train.append(_watched({"step": step, **metrics}))
 
     def add_evaluation(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Take the figures of an evaluation, sampled as in training."""
-        self.evaluations.append({"step": step, **metrics})
+        self.evaluations.append(_watched({"step": step, **metrics}))
 
     def ring(self, step: int) -> list[Alarm]:
         """The alarms that begin at `step`."""
