@@ -27,6 +27,7 @@ EXTRA_OF: Mapping[str, str] = {
     "reasoning_gym": "reasoning",
     "renderers": "renderers",
     "httpx": "endpoint",
+    "ray": "ray",
     "vllm": "vllm",
     "wandb": "wandb",
     "mlflow": "mlflow",

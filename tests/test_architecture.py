@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "mcp": ["llmgym/tools/mcp.py"],
     "reasoning_gym": ["envs/reasoning_gym.py", "envs/reasoning_gym_worker.py"],
     "vllm": ["llmgym/sampling/vllm/"],
-    "ray": ["llmgym/sampling/ray_sampler.py"],
+    "ray": ["llmgym/sampling/ray_cluster.py"],
     "tensorboardX": ["llmgym/training/trackers/tensorboard.py"],
     "wandb": ["llmgym/training/trackers/wandb.py"],
     "mlflow": ["llmgym/training/trackers/mlflow.py"],

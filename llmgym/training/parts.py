@@ -1,6 +1,6 @@
 """The parts of a run, made from its config: policy, sampler, environments and their tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -106,7 +106,8 @@ def make_sampler(config: RunConfig, policy: Policy, tokenizer: Tokenizer) -> Sam
 
 def make_collector(config: RunConfig, pools: Sequence[EnvPool], sampler: Sampler) -> Collector:
     """What runs the episodes of a run."""
-    return Collector(
+    make = getattr(sampler, "make_collector", Collector)
+    return make(
         pools,
         sampler,
         concurrency=config.rollout.concurrency,

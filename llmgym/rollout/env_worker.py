@@ -1,0 +1,94 @@
+"""What runs in an environment worker: episodes of a collector's plans, at samplers in other processes."""
+
+import asyncio
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import gymnasium as gym
+
+from ..episode import Trajectory
+from ..sampling import Sampler, SamplingParams
+from ..sampling.ray_cluster import ActorLost, RayActor
+from ..sampling.remote_session import RemoteHost, RemoteSampler
+from .collect import Collector, EpisodePlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSpec:
+    """What a worker makes its collector of."""
+
+    client: str
+    """Name that the samplers know it by."""
+    sees_text: bool
+    """Whether the samplers do."""
+    env_specs: Mapping[str, Any]
+    """Of Gymnasium's registry, by id: environments that the learner's process registered itself, perhaps."""
+    pools: bytes
+    """Pickled, as they can be made only once their environments are registered."""
+    collector_kwargs: Mapping[str, Any]
+    """Of `Collector`."""
+
+
+class EnvWorker(RayActor):
+    """Plays the episodes that it is told to, one beside the other."""
+
+    def __init__(self, search_path: Sequence[str] = ()) -> None:
+        super().__init__(search_path)
+        self._is_ready = asyncio.Event()
+        self._playing: dict[int, asyncio.Task[Any]] = {}
+        self._sampler: RemoteSampler
+        self._collector: Collector
+        self._seconds_told = 0.0
+
+    async def start(self, spec: WorkerSpec) -> None:
+        """Make environments.
+
+        Raises:
+            LLMGymError: that cannot be done here.
+        """
+        for env_id, env_spec in spec.env_specs.items():
+            gym.registry.setdefault(env_id, env_spec)
+        self._sampler = RemoteSampler(spec.client, sees_text=spec.sees_text)
+        self._collector = Collector(pickle.loads(spec.pools), cast(Sampler, self._sampler), **spec.collector_kwargs)
+        self._is_ready.set()
+
+    async def play(
+        self, ticket: int, plan: EpisodePlan, sampling: SamplingParams, host: RemoteHost
+    ) -> tuple[Trajectory | None, float]:
+        """One episode.
+
+        Args:
+            ticket: number to cancel it by.
+            plan: what to play.
+            sampling: how tokens are drawn.
+            host: the sampler that it stays at.
+
+        Returns:
+            The trajectory, or None where the sampler was lost; and seconds that environments took
+            since the last answer.
+        """
+        await self._is_ready.wait()
+        self._sampler.host.set(host)  # of this task alone
+        task = self._playing[ticket] = asyncio.ensure_future(self._collector.episode(plan, sampling))
+        try:
+            trajectory = await task
+        except ActorLost:
+            trajectory = None
+        finally:
+            del self._playing[ticket]
+        seconds, self._seconds_told = self._collector.env_seconds - self._seconds_told, self._collector.env_seconds
+        return trajectory, seconds
+
+    async def cancel(self, ticket: int) -> None:
+        """Stop playing an episode that nobody waits for any more."""
+        if ticket in self._playing:
+            self._playing[ticket].cancel()
+
+    async def close(self) -> None:
+        """Close all environments."""
+        for task in self._playing.values():
+            task.cancel()
+        if self._is_ready.is_set():
+            self._collector.close()

@@ -1,0 +1,187 @@
+"""Samplers as Ray actors, which are one sampler to whoever samples."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
+
+from ..errors import ConfigError
+from ..messages import Tokenizer
+from ..registry import SAMPLERS
+from ..settings import one_config
+from .ray_cluster import ActorLost, ByValuePickler, Member, RayCluster
+from .ray_config import RayConfig
+from .ray_fleet import Fleet
+from .remote_session import RemoteSession
+from .sampler import WeightSource
+from .sampler_host import HostSpec, SamplerHost
+from .shared_weights import PackedWeights, all_weights, packed, skeleton
+
+_SHARE_OF_IMBALANCE = 4
+"""A group stays with one sampler, for its prompt is computed once there, until that has so much more to do than the
+least busy one: an equal share of all episodes, divided by this."""
+
+
+class RaySamplers:
+    """N actors, each with a sampler of its own that has the whole model.
+
+    A session stays at one actor. Where that is lost, another takes its place with the newest weights, and sessions that
+    were open at it fail with `ActorLost`: their episodes have to be played again.
+
+    Args:
+        module: the learner's model, or None for samplers that need none; each actor gets a copy.
+        num_tokens: as for the sampler in the actors.
+        max_batch: rows sampled at once, by all of them together.
+        tokenizer: as for the sampler in the actors.
+        config: the settings; or they are given as keywords, see `RayConfig`.
+
+    Raises:
+        ConfigError: a setting is wrong, there is no cluster at the address, or it has no room.
+        UnknownSamplerError: no sampler is registered under the name of the inner one.
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        *,
+        num_tokens: int | None = None,
+        max_batch: int = 64,
+        tokenizer: Tokenizer | None = None,
+        config: RayConfig | None = None,
+        **settings: Any,
+    ) -> None:
+        self.config = config = one_config(RayConfig, config, settings, where="sampler")
+        if config.sampler == "ray":
+            raise ConfigError('sampler.sampler is "ray" itself. Name what samples in the actors, such as "torch".')
+        factory = SAMPLERS.entry(config.sampler) if isinstance(config.sampler, str) else config.sampler
+        weights = all_weights(module) if module is not None else PackedWeights(())
+        self.cluster = RayCluster(config, weights_bytes=sum(chunk.num_bytes for chunk in weights.chunks))
+        self._skeleton = skeleton(module, ByValuePickler) if module is not None else None
+        self._first = [self.cluster.put(chunk) for chunk in weights.chunks]
+        self._newest: list[Any] = []
+        self._newest_is_adapter, self._version = False, None  # type: bool, int | None
+        self.slack = max_batch // (_SHARE_OF_IMBALANCE * config.num_samplers)
+        decided = {
+            "num_tokens": num_tokens,
+            "max_batch": -(-max_batch // config.num_samplers) + self.slack,
+            "tokenizer": tokenizer,
+        }
+        self._factory, self._settings = factory, {**decided, **(config.settings or {})}
+        self.fleet = Fleet(self.cluster, SamplerHost, "sampler", range(config.num_samplers), self._start_args)
+        self.seconds = 0.0
+        """Time that samplers spent on producing tokens, as they last told; of several at once, the sum."""
+        self._seconds: dict[str, float] = {}
+        self._numbers = count()
+        self._description: Mapping[str, bool] | None = None
+
+    @property
+    def num_lost(self) -> int:
+        """Sampler actors that were lost and replaced."""
+        return self.fleet.num_lost
+
+    @property
+    def sees_text(self) -> bool:
+        """Whether turns can be asked to end at stop strings."""
+        return self.description["sees_text"]
+
+    @property
+    def takes_adapters(self) -> bool:
+        """Whether weights may be those of an adapter alone."""
+        return self.description["takes_adapters"]
+
+    @property
+    def description(self) -> Mapping[str, bool]:
+        """What the actors' samplers are; waits until they are there."""
+        if self._description is None:
+            self.fleet.wait()
+            description: Mapping[str, bool] = self.cluster.get(self.fleet.members[0].started)
+            self._description = description
+        return self._description
+
+    @asynccontextmanager
+    async def session(self, *, seed: int) -> AsyncIterator[RemoteSession]:
+        """A place for one episode, at the sampler that is least busy."""
+        host = min(await self.fleet.running(), key=self.fleet.load)
+        with self.fleet.busy(host):
+            session = RemoteSession(host, ("learner", next(self._numbers)), seed, self._numbers)
+            try:
+                yield session
+            except ActorLost:
+                self.fleet.replace(host)
+                raise
+            finally:
+                session.end()
+
+    async def choose(self, home: Member | None) -> Member:
+        """The sampler for another episode: `home`, where its group is, unless others are much less busy."""
+        running = await self.fleet.running()
+        least = min(running, key=self.fleet.load)
+        if home in running and self.fleet.load(home) <= self.fleet.load(least) + self.slack:
+            return home
+        return least
+
+    async def update_weights(self, source: WeightSource, *, version: int) -> None:
+        """Put the weights into the object store, once, and have all samplers take them from there."""
+        former = self._newest  # kept there until nobody can be reading it any more
+        self._newest = [self.cluster.put(chunk) for chunk in packed(source)]
+        self._newest_is_adapter, self._version = source.is_adapter, version
+        await self._all("update_weights", version, source.is_adapter, *self._newest)
+        del former
+
+    async def measure(self) -> None:
+        """Ask the samplers for their `seconds`."""
+        members = list(self.fleet.members)
+        for member, seconds in zip(members, await self._all("seconds"), strict=True):
+            if seconds is not None:
+                self._seconds[member.name] = seconds
+        self.seconds = sum(self._seconds.values())
+
+    async def pause(self) -> None:
+        """Sample no further token until `resume`."""
+        await self._all("command", "pause")
+
+    async def resume(self) -> None:
+        """Go on after `pause`."""
+        await self._all("command", "resume")
+
+    async def sleep(self) -> None:
+        """Give the accelerators' memory back until `wake`."""
+        await self._all("command", "sleep")
+
+    async def wake(self) -> None:
+        """Take the memory again after `sleep`."""
+        await self._all("command", "wake")
+
+    async def close(self) -> None:
+        """End the actors, and Ray where it was started here. Calling it twice is harmless."""
+        self.shut_down()
+
+    def shut_down(self) -> None:
+        """As `close`, without an event loop."""
+        self.fleet.close()
+        self.cluster.close()
+
+    async def _all(self, method: str, *args: Any) -> list[Any]:
+        """What every sampler answers; None from one that is lost, whose successor starts with the newest weights."""
+
+        async def ask(member: Member) -> Any:
+            try:
+                return await member.call(method, *args)
+            except ActorLost:
+                self.fleet.replace(member)
+                return None
+
+        return await asyncio.gather(*(ask(member) for member in list(self.fleet.members)))
+
+    def _start_args(self, name: str) -> Sequence[Any]:  # noqa: ARG002
+        spec = HostSpec(
+            factory=self._factory,
+            settings=self._settings,
+            skeleton=self._skeleton,
+            moves_model=self.config.sampler == "torch" and self.config.sampler_gpus > 0,
+            num_first_chunks=len(self._first),
+            is_adapter=self._newest_is_adapter,
+            version=self._version,
+        )
+        return (spec, *self._first, *self._newest)

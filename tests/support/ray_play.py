@@ -1,0 +1,47 @@
+"""Samplers for Ray's actors, which import this module by its name."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import llmgym
+from llmgym.sampling import SamplingParams, ScriptedSampler
+from llmgym.sampling.sampler import Completion
+from llmgym.sampling.scripted_sampler import ScriptedSession
+
+LIMITS = {"turns": 8, "turn_tokens": 96, "episode_tokens": 512, "context_tokens": 1024}
+MAX_CALLS = 4
+
+
+def calls_and_answer(prompt_ids, params, rng):
+    """Calls the calculator now and then, with numbers of the episode's own stream, and says one in the end."""
+    tokenizer = llmgym.ByteTokenizer()
+    (tool_header,) = tokenizer.header("tool")
+    numbers = rng.integers(10, 99, size=2)
+    is_answer = list(prompt_ids).count(tool_header) >= MAX_CALLS or rng.random() < 0.3
+    text = str(numbers[0]) if is_answer else f"<call>{numbers[0]}*{numbers[1]}</call>"
+    return [*tokenizer.encode(text), tokenizer.eos_id]
+
+
+class SlowSession(ScriptedSession):
+    """Says its script, a little later."""
+
+    latency_s = 0.0
+
+    async def sample(self, prompt_ids: Sequence[int], params: SamplingParams) -> Completion:
+        await asyncio.sleep(self.latency_s)
+        return await super().sample(prompt_ids, params)
+
+
+class SlowSampler(ScriptedSampler):
+    """As a registered sampler is made; any number of sessions wait at the same time."""
+
+    def __init__(self, module, *, num_tokens=None, max_batch=0, tokenizer=None, latency_s=0.0):
+        super().__init__(calls_and_answer)
+        self._latency_s = latency_s
+
+    @asynccontextmanager
+    async def session(self, *, seed: int) -> AsyncIterator[ScriptedSession]:
+        session = SlowSession(self._policy, seed)
+        session.latency_s = self._latency_s
+        yield session
