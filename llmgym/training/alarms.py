@@ -16,20 +16,8 @@ from ..errors import ConfigError
 Rows = Sequence[Mapping[str, Any]]
 """Lines of `metrics.jsonl` of one phase, in order."""
 
-_WATCHED = frozenset(
-    [
-        "step",
-        "reward",
-        "success",
-        "success_low",
-        "success_high",
-        "entropy",
-        "mean_action_tokens",
-        "repetition",
-        "old_kl",
-        "zero_variance_share",
-    ]
-)
+_SUCCESS = ("success", "success_low", "success_high")
+_WATCHED = {"step", "reward", *_SUCCESS, "entropy", "mean_action_tokens", "repetition", "old_kl", "zero_variance_share"}
 """What is kept of each step: all of it would fill the memory of a long run."""
 _SHARES = ("entropy_share", "enough_success", "success_rise", "fallen_share", "no_signal_share", "repetition_share")
 
