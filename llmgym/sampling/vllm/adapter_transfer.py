@@ -6,7 +6,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,7 @@ class AdapterTransfer:
             raise SamplerError(
                 "The weight source is of an adapter, but has no `adapter_config`. Give it peft's, as a mapping."
             )
-        self._config = {name: _plain(value) for name, value in config.items()} | {"inference_mode": True}
+        self._config = dict(config)
         self._tensors = {_name_in_file(name): tensor.detach().cpu().clone() for name, tensor in source}
         self.num_bytes = sum(tensor.nbytes for tensor in self._tensors.values())
 
@@ -58,7 +57,7 @@ class AdapterTransfer:
         await engine.set_weight_version(version)
 
     def _write(self, folder: Path) -> None:
-        folder.joinpath("adapter_config.json").write_text(json.dumps(self._config), encoding="utf-8")
+        folder.joinpath("adapter_config.json").write_text(json.dumps(self._config, default=sorted), encoding="utf-8")
         save_file(self._tensors, folder / "adapter_model.safetensors")
 
     def close(self) -> None:
@@ -79,17 +78,6 @@ def _name_in_file(name: str) -> str:
             "Leave modules_to_save, bias and DoRA out of the LoRA settings, or use the torch sampler."
         )
     return f"{stem}{kind}weight"
-
-
-def _plain(value: Any) -> Any:
-    """What JSON has a word for."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (set, frozenset, list, tuple)):
-        return [_plain(entry) for entry in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
-    if isinstance(value, Enum):
-        return value.value
-    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
 
 
 def _memory_folder(num_bytes: int) -> str | None:

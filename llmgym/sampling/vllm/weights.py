@@ -1,6 +1,5 @@
 """The learner's weights on their way into vLLM: what is checked, in which order, and what is left after a failure."""
 
-import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,9 +67,8 @@ class EngineWeights:
         else:
             self._full = NativeTransfer(transfer, dtype=dtype, num_workers=num_workers)
         self._adapters = AdapterTransfer()
-        self._source: WeightSource | None = None
-        self._version = 0
-        self._is_prepared = self._has_adapter = False
+        self._sent: list[_Sent] = []
+        self._has_adapter = False
         self.cost: UpdateCost | None = None
         """Of the last update."""
 
@@ -96,23 +94,28 @@ class EngineWeights:
         """
         if not source.is_adapter:
             require_same_model(source.shapes(), self._shapes)
-        self._source, self._version, self._is_prepared = source, version, False
-        await self.restore(engine, resume=resume)
+        new = _Sent(self._adapters if source.is_adapter else self._full, source, version)
+        self._sent = [*(sent for sent in self._sent if new.is_adapter and not sent.is_adapter), new]
+        await self._deliver([new], engine, resume=resume)
 
     async def restore(self, engine: Engine, *, resume: bool = True) -> None:
-        """Give an engine what the last `update` was to bring; nothing where there was none. Raises as `update` does."""
-        if self._source is None:
-            return
+        """Give a new engine all that the last one was to have; nothing where there was no update.
+
+        Raises as `update` does.
+        """
+        if self._sent:
+            await self._deliver(self._sent, engine, resume=resume)
+
+    async def _deliver(self, parts: "list[_Sent]", engine: Engine, *, resume: bool) -> None:
         start = time.perf_counter()
-        transfer = self._adapters if self._source.is_adapter else self._full
-        if not self._is_prepared:
-            await transfer.prepare(self._source)
-            self._is_prepared = True
+        for part in parts:
+            await part.prepare()
         pause = time.perf_counter()
         try:
             await engine.pause()
-            await transfer.deliver(engine, version=self._version)
-            self._has_adapter = self._source.is_adapter
+            for part in parts:
+                await part.transfer.deliver(engine, version=part.version)
+                self._has_adapter = part.is_adapter
             await engine.reset_prefix_cache()
             if resume:
                 await engine.resume()
@@ -120,20 +123,34 @@ class EngineWeights:
             raise
         except BaseException as error:  # also where the caller was cancelled: nobody may sample from half an update
             engine.close()
-            if isinstance(error, asyncio.CancelledError) or not isinstance(error, Exception):
+            if not isinstance(error, Exception):
                 raise
             raise SamplerError(
-                f"The weights of version {self._version} did not get into vLLM, and its engine, which may hold a "
+                f"The weights of version {parts[-1].version} did not get into vLLM, and its engine, which may hold a "
                 f"mixture of old and new ones, was closed. {error}"
             ) from error
         end = time.perf_counter()
-        self.cost = UpdateCost(end - start, end - pause, transfer.num_bytes)
+        self.cost = UpdateCost(end - start, end - pause, sum(part.transfer.num_bytes for part in parts))
 
     def close(self) -> None:
         """Free everything. Calling it twice is harmless."""
         self._full.close()
         self._adapters.close()
-        self._source = None
+        self._sent = []
+
+
+class _Sent:
+    """Weights that an engine was to have."""
+
+    def __init__(self, transfer: Transfer, source: WeightSource, version: int) -> None:
+        self.transfer, self.version, self.is_adapter = transfer, version, source.is_adapter
+        self._source: WeightSource | None = source
+
+    async def prepare(self) -> None:
+        """Copy the weights, once: an engine that is started anew is to have the same."""
+        if self._source is not None:
+            await self.transfer.prepare(self._source)
+            self._source = None
 
 
 def choose_transfer(transfer: str, *, learner_device: torch.device, engine_is_cpu: bool, shares_gpu: bool) -> str:
