@@ -9,7 +9,9 @@ from typing import Any
 from ..errors import ConfigError, OutputFolderError
 from ..evaluation import Estimate, Evaluation, EvaluationSettings, measure, opened
 from ..evaluation.folder import CONFIG
-from ..sampling import SamplingParams
+from ..messages import load_tokenizer
+from ..sampling import EndpointSampler, Sampler, SamplingParams
+from ..settings import checked_call, override_setting
 from .shared import (
     DONE,
     OUR_FAILURE,
@@ -43,10 +45,35 @@ def add_eval(commands: Commands) -> None:
         llmgym eval llmgym/Calculator-v0 --model runs/calculator/model --tasks 100
         llmgym eval llmgym/GSM8K-v0 --model Qwen/Qwen2.5-0.5B-Instruct --decoding greedy limits.turn_tokens=512
         llmgym eval llmgym/Math-v0 --model runs/a/model --samples 16 --top-p 0.95 --output evals/a
+        llmgym eval llmgym/GSM8K-v0 --model Qwen/Qwen3-0.6B --sampler vllm --set max_model_len=4096
+        llmgym eval llmgym/Calculator-v0 --endpoint http://localhost:8000/v1 --tokenizer Qwen/Qwen3-0.6B
+        llmgym eval llmgym/Math-v0 --endpoint https://api.openai.com/v1 --model-name gpt-5 --api-key-env OPENAI_API_KEY
         """,
     )
     add_env(parser)
-    parser.add_argument("--model", required=True, metavar="DIR", help="a model folder or hub id")
+    policy = parser.add_mutually_exclusive_group(required=True)
+    policy.add_argument("--model", metavar="DIR", help="a model folder or hub id")
+    policy.add_argument(
+        "--endpoint", metavar="URL", help="a server of OpenAI's protocol, e.g. http://localhost:8000/v1"
+    )
+    parser.add_argument(
+        "--sampler",
+        default="torch",
+        metavar="NAME",
+        help="of the model, such as torch or vllm (default: torch)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="name=value",
+        help="a setting of the sampler or endpoint, e.g. gpu_memory_utilization=0.9 or retries=9; may be repeated",
+    )
+    parser.add_argument("--model-name", metavar="NAME", help="of the endpoint (default: the only one it serves)")
+    parser.add_argument("--api-key-env", metavar="VAR", help="environment variable with the endpoint's key")
+    parser.add_argument(
+        "--tokenizer", metavar="DIR", help="of the endpoint's model, to ask it in token ids; without, in chat messages"
+    )
     parser.add_argument(
         "--tasks",
         "--limit",
@@ -88,8 +115,9 @@ def _eval(options: Namespace) -> int:
     output = _output_folder(options)
     kwargs = env_kwargs(options)
     shown = progress(options)
+    policy, sampler = _policy(options)
     try:
-        with opened(options.model, options.env, env_kwargs=kwargs, concurrency=options.concurrency) as player:
+        with opened(policy, options.env, env_kwargs=kwargs, concurrency=options.concurrency, sampler=sampler) as player:
             for name, of_decoding in settings.items():
                 folder = output / name if output else None
                 results[name] = measure(player, of_decoding, output=folder, progress=shown, name=name)
@@ -113,6 +141,31 @@ def _eval(options: Namespace) -> int:
         file=sys.stderr,
     )
     return OUR_FAILURE
+
+
+def _policy(options: Namespace) -> tuple[str | Sampler, dict[str, Any]]:
+    """The model or endpoint, and the sampler of a model with its settings.
+
+    Raises:
+        ConfigError: something was said of a model that is for endpoints alone, or the other way round.
+    """
+    values: dict[str, Any] = {}
+    for setting in options.set:
+        override_setting(values, setting)
+    of_endpoint = {"model": options.model_name, "api_key_env": options.api_key_env, "tokenizer": options.tokenizer}
+    of_endpoint = {name: value for name, value in of_endpoint.items() if value is not None}
+    if options.endpoint is None:
+        if of_endpoint:
+            raise ConfigError(
+                "--model-name, --api-key-env and --tokenizer are for an --endpoint, but --model was given."
+            )
+        return options.model, {"name": options.sampler, **values}
+    if options.sampler != "torch":
+        raise ConfigError(f"--sampler is {options.sampler}, but an --endpoint samples by itself. Leave it out.")
+    if options.tokenizer is not None:
+        of_endpoint["tokenizer"] = load_tokenizer(options.tokenizer)
+    values |= {"max_connections": options.concurrency, "url": options.endpoint, **of_endpoint}
+    return checked_call(EndpointSampler, values, where="--set"), {}
 
 
 def _decodings(options: Namespace) -> list[str]:
@@ -155,7 +208,8 @@ def _output_folder(options: Namespace) -> Path | None:
 def _print_json(
     options: Namespace, settings: Mapping[str, EvaluationSettings], results: Mapping[str, Evaluation]
 ) -> None:
-    document: dict[str, Any] = {name: getattr(options, name) for name in ("env", "model", "split", "seed", "output")}
+    told = ("env", "model", "endpoint", "model_name", "sampler", "split", "seed", "output")
+    document: dict[str, Any] = {name: getattr(options, name) for name in told}
     document["env_kwargs"] = env_kwargs(options)
     for name, result in results.items():
         sampling = settings[name].sampling
@@ -183,7 +237,8 @@ def _print(options: Namespace, settings: Mapping[str, EvaluationSettings], resul
     row("stopped by", _stop_reasons)
     row("invalid episodes", lambda r: f"{r.num_invalid} of {len(r.trajectories)}")
     out = console()
-    out.print(f"{options.env}, split {options.split}, model {options.model}", markup=False, soft_wrap=True)
+    policy = f"model {options.model}" if options.endpoint is None else f"endpoint {options.endpoint}"
+    out.print(f"{options.env}, split {options.split}, {policy}", markup=False, soft_wrap=True)
     out.print(shown)
     if options.output:
         out.print(f"written to {options.output}", markup=False, soft_wrap=True)

@@ -57,6 +57,7 @@ def evaluate(
     tokenizer: Any = None,
     env_kwargs: Mapping[str, Any] | None = None,
     concurrency: int = 64,
+    sampler: str | Mapping[str, Any] = "torch",
     output: str | Path | None = None,
     progress: RunProgress | None = None,
 ) -> Evaluation:
@@ -83,6 +84,7 @@ def evaluate(
             messages.
         env_kwargs: further keywords for `gym.make`.
         concurrency: episodes under way at once; a function that is not asynchronous plays one after the other.
+        sampler: of a model folder, as in a run file: its name, or a mapping of `name` and its settings.
         output: folder for settings, episodes and figures; new, or of the same evaluation to go on with.
         progress: shows how it goes, such as `llmgym.progress.RunProgress()`; None: nothing is shown.
 
@@ -101,7 +103,9 @@ def evaluate(
         sampling=SamplingParams(temperature=temperature, top_p=top_p, top_k=top_k),
         seed=seed,
     )
-    with opened(policy, env, tokenizer=tokenizer, env_kwargs=env_kwargs, concurrency=concurrency) as player:
+    with opened(
+        policy, env, tokenizer=tokenizer, env_kwargs=env_kwargs, concurrency=concurrency, sampler=sampler
+    ) as player:
         return measure(player, settings, output=output, progress=progress)
 
 

@@ -14,8 +14,9 @@ from ..episode.waiting import run_to_end
 from ..errors import ConfigError, InfrastructureError, SamplerError
 from ..extras import require
 from ..messages import Message, load_tokenizer, whole_text
+from ..registry import SAMPLERS
 from ..rollout import Collector, EpisodePlan
-from ..sampling import EndpointSampler, Sampler, SamplingParams, WrittenTurn
+from ..sampling import EndpointSampler, Sampler, SamplingParams, WrittenTurn, make_sampler
 from ..threads import DaemonThreads
 
 TextPolicy = Callable[[Sequence[Mapping[str, str]]], str | Awaitable[str]]
@@ -50,6 +51,7 @@ def opened(
     tokenizer: Any = None,
     env_kwargs: Mapping[str, Any] | None = None,
     concurrency: int = 64,
+    sampler: str | Mapping[str, Any] = "torch",
 ) -> Iterator[Player]:
     """A policy in an environment of its own, which is closed behind it.
 
@@ -59,24 +61,21 @@ def opened(
         tokenizer: that of a sampler's model; a model folder brings its own, and an endpoint can do without.
         env_kwargs: further keywords for `gym.make`.
         concurrency: episodes under way at once; a function that is not asynchronous plays one after the other.
+        sampler: of a model folder, as in a run file: its name, or a mapping of `name` and its settings.
 
     Raises:
         ConfigError: `policy` is none of these, or a sampler came without its tokenizer.
         SamplerError: an endpoint does not answer.
     """
+    own: Sampler | None = None
     identity: Mapping[str, str] = {"sampler": type(policy).__qualname__}
     if isinstance(policy, str) and policy.startswith(("http://", "https://")):
         policy = EndpointSampler(url=policy, tokenizer=None if tokenizer is None else load_tokenizer(tokenizer))
     elif isinstance(policy, (str, Path)):
-        require("torch", extra="train", purpose="Evaluating a model folder")
-        from ..learning import load_with_tokenizer
-        from ..sampling.torch_sampler import TorchSampler
-
         folder = Path(policy)
         name = str(folder.resolve()) if folder.is_dir() else str(policy)
         identity = {"model": name, "model_digest": folder_digest(folder)}
-        loaded, tokenizer = load_with_tokenizer(policy)
-        policy = TorchSampler(loaded.module, num_tokens=loaded.num_tokens, max_batch=concurrency, tokenizer=tokenizer)
+        own = policy = _sampler_of(policy, sampler, max_batch=concurrency)
     is_function = not hasattr(policy, "session")
     if is_function and not callable(policy):
         raise ConfigError(
@@ -109,6 +108,21 @@ def opened(
     finally:
         collector.close()
         thread.close()
+        if own is not None:
+            run_to_end(own.close())
+
+
+def _sampler_of(model: str | Path, sampler: str | Mapping[str, Any], *, max_batch: int) -> Sampler:
+    """The sampler of a model folder or id; its `tokenizer` is the model's."""
+    require("torch", extra="train", purpose="Evaluating a model folder")
+    from ..learning import load_with_tokenizer
+
+    settings = {"name": sampler} if isinstance(sampler, str) else dict(sampler)
+    name = settings.pop("name", "torch")
+    if getattr(SAMPLERS.lookup(name), "loads_models", False):
+        return make_sampler(name, settings, str(model), max_batch=max_batch, tokenizer=load_tokenizer(str(model)))
+    loaded, tokenizer = load_with_tokenizer(model)
+    return make_sampler(name, settings, loaded.module, max_batch=max_batch, tokenizer=tokenizer)
 
 
 class _SamplerPlayer:

@@ -1,6 +1,7 @@
 """Samplers: token ids in, token ids and log-probabilities out."""
 
 from .ask import ask_endpoint, ask_sampler
+from .by_name import make_sampler
 from .endpoint_sampler import EndpointAbilities, EndpointSampler
 from .params import SamplingParams
 from .sampler import (
@@ -31,4 +32,5 @@ __all__ = [
     "WrittenTurn",
     "ask_endpoint",
     "ask_sampler",
+    "make_sampler",
 ]

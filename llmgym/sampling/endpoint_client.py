@@ -18,6 +18,7 @@ MAX_WAIT_S = 60.0
 """However long a server asks to be left alone."""
 
 _BUSY = (408, 425, 429)
+_WRONG_PLACE = (401, 403, 404, 405)
 _NOT_IMPLEMENTED = 501
 _FIRST_FAILURE = 500
 _MAX_QUOTED_CHARS = 400
@@ -108,7 +109,7 @@ class EndpointClient:
         """
         reply = await self.request(path, body)
         if reply.status != 200:
-            raise self._no_answer(reply.problem)
+            raise self._no_answer(reply.problem, may_be_ours=reply.status in _WRONG_PLACE)
         if reply.data is None:
             raise SamplerError(
                 f"The answer of the endpoint {self.url} is no JSON: {reply.problem}. Check that its address ends in "
@@ -142,7 +143,7 @@ class EndpointClient:
                     wait_s = _retry_after_s(answer.headers.get("Retry-After"), wait_s)
                 if attempt < self._retries:
                     await asyncio.sleep(min(wait_s, MAX_WAIT_S))
-        raise self._no_answer(problem)
+        raise self._no_answer(problem, may_be_ours=True)
 
     def _connections(self) -> Any:
         return self._httpx.AsyncClient(
@@ -172,10 +173,9 @@ class EndpointClient:
         text = " ".join(text.split())
         return (text.replace(self._key, "***") if self._key else text)[:_MAX_QUOTED_CHARS]
 
-    def _no_answer(self, problem: str) -> SamplerError:
-        return SamplerError(
-            f"The endpoint {self.url} gave no answer: {problem}. Check its address, key and model name."
-        )
+    def _no_answer(self, problem: str, *, may_be_ours: bool) -> SamplerError:
+        mend = " Check its address, key and model name." if may_be_ours else ""
+        return SamplerError(f"The endpoint {self.url} gave no answer: {problem.rstrip('.')}.{mend}")
 
 
 def first_choice(answer: Any, member: str) -> Mapping[str, Any]:

@@ -2,17 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from ..episode import Task
 from ..episode.waiting import run_to_end
-from ..errors import ConfigError
 from ..learning import Policy, load_with_tokenizer, with_tokenizer
 from ..messages import Tokenizer
-from ..registry import SAMPLERS
 from ..rollout import Collector, EnvPool, TaskMixture
-from ..sampling import Sampler
-from ..settings import checked_call, require_types
+from ..sampling import Sampler, make_sampler
 from .config import RunConfig
 from .curriculum import Curriculum
 from .device import move
@@ -63,7 +59,13 @@ def build_parts(config: RunConfig) -> RunParts:
     mixture = TaskMixture({pool.name: pool.tasks("train") for pool in pools}, weights, seed=config.seed)
     split, num_tasks = config.evaluation.split, config.evaluation.num_tasks
     held_out = [(pool.name, task) for pool in pools for task in pool.tasks(split).first(num_tasks)]
-    sampler = make_sampler(config, policy, tokenizer)  # last, as it may start processes
+    sampler = make_sampler(  # last, as it may start processes
+        config.sampler_name,
+        config.sampler_settings,
+        policy.module,
+        max_batch=config.rollout.concurrency,
+        tokenizer=tokenizer,
+    )
     return RunParts(
         policy=policy,
         tokenizer=tokenizer,
@@ -84,24 +86,6 @@ def make_policy(config: RunConfig) -> tuple[Policy, Tokenizer]:
         policy, tokenizer = with_tokenizer(build_tiny_model(config.model.tiny, backend, seed=config.seed), backend)
     move(policy.module, config.model.device, config.model.dtype)
     return policy, tokenizer
-
-
-def make_sampler(config: RunConfig, policy: Policy, tokenizer: Tokenizer) -> Sampler:
-    """The sampler that the config names, with its settings.
-
-    Raises:
-        ConfigError: it is not registered, a setting is misspelt or of the wrong type, or is the run's to decide.
-    """
-    factory, settings = SAMPLERS.lookup(config.sampler_name), config.sampler_settings
-    decided = {"num_tokens": policy.num_tokens, "max_batch": config.rollout.concurrency, "tokenizer": tokenizer}
-    for name in settings:
-        if name in decided:
-            elsewhere = "Set rollout.concurrency." if name == "max_batch" else "Leave it out; it is the model's."
-            raise ConfigError(f"sampler.{name} is decided by the run. {elsewhere}")
-
-    require_types(factory, settings, where="sampler")  # of the factory itself: a partial one has no annotations
-    sampler: Sampler = checked_call(partial(factory, policy.module), {**decided, **settings}, where="sampler")
-    return sampler
 
 
 def make_collector(config: RunConfig, pools: Sequence[EnvPool], sampler: Sampler) -> Collector:
