@@ -1,6 +1,6 @@
 """The parts of a run, made from its config: policy, sampler, environments and their tasks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..episode import Task
