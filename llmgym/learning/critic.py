@@ -56,7 +56,7 @@ class CriticHead(nn.Module):
         super().__init__()
         # Not nn.Linear, which draws its weights from the global random state, to be overwritten here.
         self.weight = nn.Parameter(torch.zeros(hidden_size))
-        self.bias = nn.Parameter(torch.zeros(()))
+        self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, hidden: Tensor, *, stop_gradient: bool) -> Tensor:
         """Values, shape (N,), of hidden states, shape (N, hidden_size); in float32."""

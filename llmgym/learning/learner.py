@@ -41,10 +41,11 @@ from .lora import (
     trained_state,
 )
 from .losses import kl_k3
-from .microbatches import plan_microbatches, split_minibatches, unsplittable_rows
+from .microbatches import split_minibatches, unsplittable_rows
 from .model import ModelWeights, Policy
 from .optimization import LearnerConfig
 from .optimizer_steps import OptimizerSteps
+from .parallel import ALONE, Ranks
 from .passes import evaluate_actions
 from .update_metrics import UpdateReport, describe_advantages, describe_batch, describe_groups
 
@@ -60,6 +61,9 @@ class Learner:
     Raises:
         ConfigError: the agent needs what this learner does not have.
     """
+
+    ranks: Ranks = ALONE
+    """The processes that learn together."""
 
     def __init__(
         self, model: str | Path | nn.Module | Policy, agent: Agent, config: LearnerConfig | None = None
@@ -78,6 +82,7 @@ class Learner:
         """Estimates the return before each action, where the agent needs it."""
         if Need.VALUES in agent.needs:
             self.critic = make_critic(self.policy, self.config.critic)
+        self._distribute()
         self.steps = OptimizerSteps(self.policy.module, self.critic, self.config)
         self.num_updates = 0
         """Calls of `update`."""
@@ -131,6 +136,7 @@ class Learner:
             for part in split_minibatches(units, rollout.minibatches if rollout is not None else 1, self._generator):
                 self._step(trajectories, batch, part, report)
         self.num_updates += 1
+        self.ranks.merge(report)
         return metrics | report.agreement | report.means()
 
     def weight_source(self, *, merge: bool = False) -> ModelWeights | AdapterWeights | FullWeights:
@@ -209,6 +215,9 @@ class Learner:
     def _base_fingerprint(self) -> str:
         return base_fingerprint(self.policy.module)
 
+    def _distribute(self) -> None:
+        """Give each process its part of the models; here one process has them whole."""
+
     def _prepare(
         self, trajectories: Sequence[Trajectory], group_of_row: list[int]
     ) -> tuple[ActionBatch, dict[str, float]]:
@@ -230,7 +239,9 @@ class Learner:
             batch = batch.replace(bootstrap_value_B=self._bootstrap_values(trajectories))
         if self.reference is not None:
             run = partial(self.reference.action_outputs, temperature=self.temperature)
-            ref = evaluate_actions(run, trajectories, units, microbatch_tokens=config.microbatch_tokens)
+            ref = evaluate_actions(
+                run, trajectories, units, microbatch_tokens=config.microbatch_tokens, ranks=self.ranks
+            )
             batch = batch.replace(ref_logprobs_BA=ref.logprobs_BA)
 
         if config.correction is not None and batch.num_tokens:
@@ -253,6 +264,7 @@ class Learner:
             trajectories,
             units,
             microbatch_tokens=self.config.microbatch_tokens,
+            ranks=self.ranks,
             with_values=self.critic is not None,
         )
 
@@ -300,18 +312,22 @@ class Learner:
         learner_BA = torch.zeros_like(weights_BA)
 
         self.steps.optimizer.zero_grad(set_to_none=True)
-        for micro in plan_microbatches(trajectories, units, microbatch_tokens=self.config.microbatch_tokens):
-            part = batch.rows(micro)
+        for turn in self.ranks.passes(trajectories, units, microbatch_tokens=self.config.microbatch_tokens):
+            micro, part = turn.rows, batch.rows(turn.rows)
             outputs = self._run([trajectories[row] for row in micro], with_entropy=Need.ENTROPY in self.agent.needs)
             width = part.mask_BA.shape[1]
             losses = self._losses(outputs, part)
-            components = {name: weighted_loss(loss, weights_BA[micro, :width]) for name, loss in losses.items()}
+            micro_weights_BA = weights_BA[micro, :width] * turn.counts
+            components = {name: weighted_loss(loss, micro_weights_BA) for name, loss in losses.items()}
             total = torch.stack(list(components.values())).sum()
             if total.requires_grad:
                 total.backward()  # type: ignore[no-untyped-call]
+            if not turn.counts:
+                continue
             learner_BA[micro, :width] = outputs.logprobs_BA.detach().to(learner_BA)
             report.add_losses({"loss": total, **{f"loss_{name}": loss for name, loss in components.items()}})
             self._report_tokens(outputs, part, losses, report)
+        self.ranks.add_up(learner_BA)
         if batch.old_logprobs_BA is None:
             report.agreement = self._compare_with_sampler(batch, learner_BA)
         self.steps.take(report)

@@ -12,6 +12,7 @@ from .correction import CorrectionConfig
 from .critic import CriticConfig
 from .kl import KLConfig
 from .lora import LoRAConfig
+from .parallel import ParallelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,8 @@ class LearnerConfig:
     as where the sampler runs the learner's own model."""
     lora: LoRAConfig | None = None
     """Train low-rank adapters instead of the weights; left out to train all weights."""
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
+    """Of several processes that learn together."""
     seed: int = 0
     """Of the order of minibatches, and of what adapters begin with."""
 

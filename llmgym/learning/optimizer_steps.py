@@ -71,7 +71,8 @@ class OptimizerSteps:
         norms = {}
         for name, module in self._parts.items():
             parameters = list(module.parameters())
-            norms[name] = float(nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm))
+            norm = nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
+            norms[name] = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
             if norms[name] == 0:
                 for parameter in parameters:
                     parameter.grad = None

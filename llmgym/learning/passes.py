@@ -6,7 +6,7 @@ import torch
 
 from ..episode import Trajectory
 from .agent import ModelOutputs
-from .microbatches import plan_microbatches
+from .parallel import ALONE, Ranks
 
 
 @torch.no_grad()
@@ -16,6 +16,7 @@ def evaluate_actions(
     units: list[list[int]],
     *,
     microbatch_tokens: int,
+    ranks: Ranks = ALONE,
     with_values: bool = False,
 ) -> ModelOutputs:
     """Log-probabilities of all actions, and values if asked for: float32 on the CPU, shape (B, A).
@@ -25,14 +26,18 @@ def evaluate_actions(
         trajectories: the B rows.
         units: rows that have actions; those of a unit go through the model together.
         microbatch_tokens: see `plan_microbatches`.
+        ranks: the processes that share the passes; each gets all results.
         with_values: `run` gives values too.
     """
     shape = (len(trajectories), max((trajectory.num_actions for trajectory in trajectories), default=0))
     logprobs_BA, values_BA = torch.zeros(shape), torch.zeros(shape)
-    for rows in plan_microbatches(trajectories, units, microbatch_tokens=microbatch_tokens):
-        outputs = run([trajectories[row] for row in rows])
+    for turn in ranks.passes(trajectories, units, microbatch_tokens=microbatch_tokens):
+        rows, outputs = turn.rows, run([trajectories[row] for row in turn.rows])
+        if not turn.counts:
+            continue
         width = outputs.logprobs_BA.shape[1]
         logprobs_BA[rows, :width] = outputs.logprobs_BA.to(logprobs_BA)
         if outputs.values_BA is not None:
             values_BA[rows, :width] = outputs.values_BA.to(values_BA)
+    ranks.add_up(logprobs_BA, values_BA)
     return ModelOutputs(logprobs_BA, values_BA=values_BA if with_values else None)

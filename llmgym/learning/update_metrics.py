@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -31,11 +32,16 @@ from .losses import log_ratio
 from .masking import masked_mean, masked_sum
 
 
+Passes: TypeAlias = tuple[Mapping[str, float], Mapping[str, float], Mapping[str, float], int]
+"""What some passes came to: their sums, their sums over tokens, their maxima, and the number of tokens."""
+
+
 @dataclass
 class UpdateReport:
     """What the optimizer steps of one update add up to."""
 
     agreement: dict[str, float] = field(default_factory=dict)
+    pass_sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     step_sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     token_sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     maxima: dict[str, float] = field(default_factory=dict)
@@ -46,7 +52,7 @@ class UpdateReport:
 
     def add_losses(self, losses: Mapping[str, Tensor]) -> None:
         for name, loss in losses.items():
-            self.step_sums[name] += float(loss.detach())
+            self.pass_sums[name] += float(loss.detach())
 
     def add_token_sums(self, tables: Mapping[str, Tensor], mask_BA: Tensor) -> None:
         for name, table_BA in tables.items():
@@ -65,11 +71,27 @@ class UpdateReport:
         for name, number in numbers.items():
             self.step_sums[name] += number
 
+    @property
+    def passes(self) -> Passes:
+        """What its passes came to."""
+        return self.pass_sums, self.token_sums, self.maxima, self.num_tokens
+
+    def take_passes(self, parts: Sequence[Passes]) -> None:
+        """In place of its own passes, those of several reports."""
+        self.pass_sums, self.token_sums, self.maxima = defaultdict(float), defaultdict(float), {}
+        for pass_sums, token_sums, maxima, _ in parts:
+            for total, sums in ((self.pass_sums, pass_sums), (self.token_sums, token_sums)):
+                for name, value in sums.items():
+                    total[name] += value
+            for name, value in maxima.items():
+                self.maxima[name] = max(self.maxima.get(name, value), value)
+        self.num_tokens = sum(num_tokens for *_, num_tokens in parts)
+
     def means(self) -> dict[str, float]:
         """Losses by step, diagnostics by token; the largest of what has a maximum."""
         return {
             **self.maxima,
-            **{name: value / self.num_steps for name, value in self.step_sums.items()},
+            **{name: value / self.num_steps for name, value in (*self.pass_sums.items(), *self.step_sums.items())},
             **{name: value / self.num_tokens for name, value in self.token_sums.items()},
             "num_optimizer_steps": float(self.num_taken),
             "num_steps_without_gradient": float(self.num_steps - self.num_taken - self.num_non_finite),

@@ -1,0 +1,211 @@
+"""Several processes that learn together: how they meet, who runs which rows, and how their parts become one.
+
+Process 0 leads: it collects, decides, writes and speaks. The others follow: each gets the same trajectories, makes the
+same table of actions with the same advantages, and runs its share of the forward and backward passes. A process alone
+does everything, by the same code, and communicates nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ..episode import Trajectory
+from ..errors import ConfigError, LearnerError, LLMGymError
+from .microbatches import plan_microbatches
+from .model import num_input_tokens
+from .update_metrics import UpdateReport
+
+_SET_BY_LAUNCHERS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParallelConfig:
+    """Settings of a learner on several processes, as `torchrun` and `accelerate launch` start them."""
+
+    compute_dtype: Literal["", "bfloat16"] = ""
+    """Weights are gathered, and passes run, in this type; "" leaves the weights' own. Each process keeps its part of
+    the weights, and the optimizer its moments, in the weights' own type."""
+    reduce_dtype: Literal["", "float32", "bfloat16"] = "float32"
+    """Gradients are added up over the processes in this type; "" leaves that of the passes."""
+    wait_s: float = 24 * 3600.0
+    """Longest time that the others wait for process 0 between two calls of its learner: collecting and evaluating must
+    be done by then. Where it ends or is killed, they hear of it at once."""
+
+    def __post_init__(self) -> None:
+        if self.wait_s <= 0:
+            raise ConfigError(f"learner.parallel.wait_s is {self.wait_s}, but it must be above 0.")
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Rows that go through the model together."""
+
+    rows: list[int]
+    counts: bool = True
+    """False: another process has their result. This one runs them because all must run equally many passes, as each
+    gathers and adds up parts of the weights and gradients of all."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """The processes that learn together, seen from one of them."""
+
+    index: int = 0
+    """Of this process."""
+    count: int = 1
+    """Of all."""
+    group: Any = None
+    """That talks on the CPU, whatever the model's device is."""
+
+    @property
+    def leads(self) -> bool:
+        """True in the process that collects, decides, writes and speaks."""
+        return self.index == 0
+
+    def passes(
+        self, trajectories: Sequence[Trajectory], units: list[list[int]], *, microbatch_tokens: int
+    ) -> list[Pass]:
+        """The passes of this process; see `deal_passes`."""
+        return deal_passes(trajectories, units, microbatch_tokens=microbatch_tokens, num_ranks=self.count)[self.index]
+
+    def add_up(self, *tables: Tensor) -> None:
+        """Fill, in place, each table with its sum over all processes: what only one filled, all have."""
+        if self.count > 1:
+            for table in tables:
+                dist.all_reduce(table, group=self.group if table.device.type == "cpu" else None)
+
+    def merge(self, report: UpdateReport) -> None:
+        """Add to `report`, in place, what the passes of the other processes came to."""
+        if self.count > 1:
+            parts: list[Any] = [None] * self.count
+            dist.all_gather_object(parts, report.passes, group=self.group)
+            report.take_passes(parts)
+
+    def tell(self, message: Any) -> None:
+        """Hand `message` to the processes that follow, each of which must `hear` it."""
+        if self.count > 1:
+            dist.broadcast_object_list([message], src=0, group=self.group)
+
+    def hear(self) -> Any:
+        """The next message of the process that leads.
+
+        Raises:
+            LearnerError: it is gone, or has said nothing for too long.
+        """
+        box = [None]
+        with naming_lost_processes():
+            dist.broadcast_object_list(box, src=0, group=self.group)
+        return box[0]
+
+
+ALONE = Ranks()
+"""One process, which needs no others."""
+
+
+def deal_passes(
+    trajectories: Sequence[Trajectory], units: list[list[int]], *, microbatch_tokens: int, num_ranks: int
+) -> list[list[Pass]]:
+    """The passes of each process: as many for each, about as costly, and each unit counting once.
+
+    Args:
+        trajectories: all rows.
+        units: rows that must stay together.
+        microbatch_tokens: see `plan_microbatches`.
+        num_ranks: processes.
+    """
+    if num_ranks == 1:
+        plan = plan_microbatches(trajectories, units, microbatch_tokens=microbatch_tokens)
+        return [[Pass(rows) for rows in plan]]
+
+    def cost(unit: list[int]) -> int:
+        return sum(math.prod(num_input_tokens(trajectories[row])) for row in unit)
+
+    shares: list[list[list[int]]] = [[] for _ in range(num_ranks)]
+    loads = [0] * num_ranks
+    for unit in sorted(units, key=cost, reverse=True):
+        rank = loads.index(min(loads))
+        shares[rank].append(unit)
+        loads[rank] += cost(unit)
+    plans = [plan_microbatches(trajectories, share, microbatch_tokens=microbatch_tokens) for share in shares]
+    most = max(map(len, plans))
+    if not most:
+        return [[] for _ in plans]
+    idle = Pass(min(units, key=cost), counts=False)
+    return [[Pass(rows) for rows in plan] + [idle] * (most - len(plan)) for plan in plans]
+
+
+@contextmanager
+def joined(config: ParallelConfig, *, device: str = "auto") -> Iterator[Ranks]:
+    """While the block runs, this process is one of those that its launcher started; `ALONE` where there are no others.
+
+    Args:
+        config: how long to wait.
+        device: that the learner is to be on; of several GPUs each process takes the one of its number on its machine.
+
+    Raises:
+        ConfigError: the launcher's variables are incomplete, or there are too few GPUs.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 and not dist.is_initialized():
+        yield ALONE
+        return
+    is_ours = not dist.is_initialized()
+    if is_ours:
+        missing = [name for name in _SET_BY_LAUNCHERS if name not in os.environ]
+        if missing:
+            raise ConfigError(
+                f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {', '.join(missing)} is not set, so the processes "
+                "cannot meet. Start them with `torchrun` or `accelerate launch`, or unset WORLD_SIZE for one process."
+            )
+        on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+        if on_gpu:
+            _take_gpu()
+        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+    try:
+        group = dist.new_group(backend="gloo", timeout=timedelta(seconds=config.wait_s))
+        yield Ranks(dist.get_rank(), dist.get_world_size(), group)
+    finally:
+        if is_ours:
+            with suppress(RuntimeError):  # others may be gone already
+                dist.destroy_process_group()
+
+
+def _take_gpu() -> None:
+    index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if index >= count:
+        raise ConfigError(
+            f"This is process {index} of its machine, which has {count} GPUs that torch can use. Start as many "
+            'processes as there are GPUs (`--nproc-per-node`), or set model.device = "cpu".'
+        )
+    torch.cuda.set_device(index)
+
+
+@contextmanager
+def naming_lost_processes() -> Iterator[None]:
+    """Says what a broken connection means.
+
+    Raises:
+        LearnerError: another process is gone, or does not answer.
+    """
+    try:
+        yield
+    except LLMGymError:
+        raise
+    except RuntimeError as error:  # torch has no type of its own for what gloo reports
+        if not isinstance(error, dist.DistError) and not re.search(r"gloo|nccl|[Cc]onnection|Timed out", str(error)):
+            raise
+        raise LearnerError(
+            "Another process of this learner is gone or does not answer, so no update can go on. What ended it stands "
+            "in its own output. Start them all again; a run goes on from its newest checkpoint with `train --resume`. "
+            f"The connection says: {' '.join(str(error).split())[:300]}"
+        ) from error

@@ -1,0 +1,191 @@
+"""A learner on several processes: in the first it is called as any learner is, and the others follow."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import ConfigError, LearnerError, LLMGymError
+from .agent import Agent, Group
+from .critic import CriticHead, CriticModel
+from .learner import Learner
+from .loading import load_policy
+from .model import Policy
+from .optimization import LearnerConfig
+from .parallel import Ranks, naming_lost_processes
+from .sharding import (
+    GatheredWeights,
+    ShardedPolicy,
+    gathered,
+    optimizer_like,
+    put_away,
+    shard_critic,
+    spread,
+    whole,
+    without_tensors,
+)
+
+# What process 0 tells the others beside names of methods.
+_NEW, _END, _FAILED = "new", "end", "failed"
+
+
+class ParallelLearner(Learner):
+    """Trains a policy with an agent on several processes, each of which holds a part of all weights (FSDP2).
+
+    Losses, gradients and metrics are those of one process up to rounding, and so is what `state_dict` gives: it can be
+    loaded by any number of processes. Process 0 makes it, within `leading`, and calls it; the others `follow`.
+
+    Args:
+        model: a model, or the folder or id of one, the same in each process; it is copied, and the copy is sharded.
+        agent: what to learn; it is pickled for the other processes.
+        config: settings; the defaults where None.
+        ranks: the processes, from `joined`.
+
+    Raises:
+        ConfigError: the agent needs what this learner does not have.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | nn.Module | Policy,
+        agent: Agent,
+        config: LearnerConfig | None = None,
+        *,
+        ranks: Ranks,
+    ) -> None:
+        config = config or LearnerConfig()
+        if config.lora is not None:
+            raise ConfigError(
+                "learner.lora is set, but several processes train all weights only. Run one process, or leave it out."
+            )
+        self.ranks = ranks
+        self._tell(_NEW, agent, config)
+        given = load_policy(model)
+        self._given = given.module
+        super().__init__(Policy(copy.deepcopy(given.module), num_tokens=given.num_tokens), agent, config)
+
+    def _distribute(self) -> None:
+        config = self.config.parallel
+        head = self.critic if isinstance(self.critic, CriticHead) else None
+        self.policy = ShardedPolicy(self.policy, config, critic_head=head)
+        if isinstance(self.critic, CriticModel):
+            self.critic = shard_critic(self.critic, config)
+        if isinstance(self.reference, Policy):
+            self.reference = ShardedPolicy(self.reference, config)
+
+    def update(self, groups: Sequence[Group], *, is_selected: bool = False) -> dict[str, float]:
+        """As `Learner.update`, by all processes together.
+
+        Raises:
+            LearnerError: as there; or another process is gone.
+        """
+        self._tell("join_update", self.weight_version, groups, is_selected)
+        with naming_lost_processes():
+            return super().update(groups, is_selected=is_selected)
+
+    def join_update(self, weight_version: int | None, groups: Sequence[Group], is_selected: bool) -> None:
+        """What the others do while process 0 updates."""
+        self.weight_version = weight_version
+        self.update(groups, is_selected=is_selected)
+
+    def _step(self, *args: Any) -> None:
+        super()._step(*args)
+        self._put_away()
+
+    def _put_away(self) -> None:
+        for module in (self.policy.module, self.critic):
+            if module is not None:
+                put_away(module)
+
+    def weight_source(self, *, merge: bool = False) -> GatheredWeights:  # type: ignore[override]
+        """The weights as they are now, gathered one by one, for samplers to copy."""
+        return GatheredWeights(super().weight_source(merge=merge), lambda: self._tell("help_gather"))
+
+    def help_gather(self) -> None:
+        """What the others do while process 0 goes through the weights."""
+        for _, tensor in super().weight_source():
+            whole(tensor)
+
+    @torch.no_grad()
+    def copy_back(self) -> None:
+        """Write the weights as they are now into the model that this learner was made from, in each process."""
+        self._tell("copy_back")
+        own = dict(self._given.named_parameters(remove_duplicate=False))
+        for name, tensor in super().weight_source():
+            own[name].copy_(whole(tensor))
+
+    def state_dict(self) -> dict[str, Any]:
+        """As `Learner.state_dict`; what was sharded is whole, and on the CPU."""
+        self._tell("state_dict")
+        with naming_lost_processes():
+            state: dict[str, Any] = gathered(super().state_dict())
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """As `Learner.load_state_dict`: in process 0 of a whole state, in the others of that one `without_tensors`."""
+        self._tell("load_state_dict", without_tensors(state))
+        own = super().state_dict()
+        like = {**own, "steps": {"optimizer": optimizer_like(self.steps.optimizer)}}
+        with naming_lost_processes():
+            parts = spread(state, like, self.ranks)
+        super().load_state_dict(parts)
+
+    def _tell(self, order: str, *arguments: Any) -> None:
+        """Have the other processes do the same."""
+        if self.ranks.leads:
+            with naming_lost_processes():
+                self.ranks.tell((order, arguments))
+
+
+@contextmanager
+def leading(ranks: Ranks) -> Iterator[list[Any]]:
+    """While the block runs, process 0 makes and calls learners; at its end, however it comes, the others end too.
+
+    What is put into the list is what `follow` returns in the others.
+    """
+    result: list[Any] = []
+    try:
+        yield result
+    except BaseException as error:
+        with suppress(RuntimeError):  # they may be gone
+            ranks.tell((_FAILED, (f"{type(error).__name__}: {error}",)))
+        raise
+    with naming_lost_processes():
+        ranks.tell((_END, tuple(result)))
+
+
+def follow(ranks: Ranks, policy: Policy) -> tuple[Any, ...]:
+    """Do in this process what process 0 does to its learners, until it ends.
+
+    What fails there for a reason that is the same in all processes, such as gradients that are not finite, fails here
+    too, and process 0 decides whether to go on.
+
+    Args:
+        ranks: the processes.
+        policy: the model that process 0 begins with.
+
+    Returns:
+        What process 0 put into the list of `leading`.
+
+    Raises:
+        LearnerError: process 0 has failed or is gone.
+    """
+    learner: ParallelLearner | None = None
+    while True:
+        order, arguments = ranks.hear()
+        if order == _END:
+            return tuple(arguments)
+        if order == _FAILED:
+            raise LearnerError(f"Process 0 of this learner failed, so this one ends too. What failed: {arguments[0]}")
+        with suppress(LLMGymError):
+            if order == _NEW:
+                learner = None  # its memory may be needed
+                learner = ParallelLearner(policy, *arguments, ranks=ranks)
+            else:
+                getattr(learner, order)(*arguments)

@@ -1,0 +1,186 @@
+"""Updates of small models, the same in one process and in several, whose results a test compares.
+
+As a program, `parallel_updates.py FILE` is one of the processes; the first writes what all cases came to.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from llmgym.agents.grpo import GRPO
+from llmgym.agents.gspo import GSPO
+from llmgym.agents.ppo import PPO
+from llmgym.agents.sft import SFT
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from support.models import VOCABULARY, tiny_model
+
+from llmgym.episode import Segment, StopReason, Trajectory, TurnRecord
+from llmgym.learning import (
+    ActionBatch,
+    Agent,
+    Aggregation,
+    BaseAgent,
+    CriticConfig,
+    KLConfig,
+    Learner,
+    LearnerConfig,
+    ModelOutputs,
+    Policy,
+    Unit,
+)
+from llmgym.learning.parallel import ParallelConfig, Ranks, joined
+from llmgym.learning.parallel_learner import ParallelLearner, follow, leading
+from llmgym.messages import AssistantMessage
+from llmgym.sampling import SamplingParams
+from llmgym.scoring import Score
+
+WHOLE = ParallelConfig(reduce_dtype="")
+"""Gradients are added up in the type that they are in."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """An agent and settings, and how many groups of how many trajectories it learns from, in each of some updates."""
+
+    agent: Agent
+    groups: int = 3
+    size: int = 3
+    updates: int = 2
+    settings: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+
+
+def cases() -> dict[str, Case]:
+    head, model = CriticConfig(learning_rate=1e-2), CriticConfig(kind="model", learning_rate=1e-2)
+    shared = CriticConfig(learning_rate=1e-2, stop_gradient=False)
+    late = CriticConfig(learning_rate=1e-2, warmup_updates=1)
+    return {
+        "grpo": Case(GRPO(), settings={"microbatch_tokens": 40}),
+        "grpo, one pass for each trajectory": Case(GRPO(), groups=1, size=3, settings={"microbatch_tokens": 1}),
+        "grpo, less work than processes": Case(GRPO(), groups=1, size=2, updates=1),
+        "grpo, several steps": Case(GRPO(epochs=2, minibatches=2), settings={"microbatch_tokens": 30}),
+        "grpo, tied head": Case(GRPO(), model={"tie_word_embeddings": True}),
+        "grpo, reference": Case(GRPO(), settings={"kl": KLConfig(coef=0.1, estimator="k3", placement="loss")}),
+        "gspo": Case(GSPO(epochs=2), settings={"microbatch_tokens": 30}),
+        "ppo": Case(PPO(epochs=1, minibatches=2), settings={"critic": head, "microbatch_tokens": 30}),
+        "ppo, shared hidden states": Case(PPO(minibatches=1), settings={"critic": shared}),
+        "ppo, critic of its own": Case(PPO(minibatches=2), settings={"critic": model, "microbatch_tokens": 30}),
+        "ppo, critic first": Case(PPO(minibatches=1), updates=3, settings={"critic": late}),
+        "sft": Case(SFT(), groups=5, size=1, settings={"microbatch_tokens": 30}),
+        "pairs": Case(Pairs(), groups=5, size=2, settings={"microbatch_tokens": 30}),
+    }
+
+
+def ragged(case: Case, seed: int, policy: Policy) -> list[list[Trajectory]]:
+    """Groups of random trajectories: lengths from 1 to 12, some of several segments, one without an action."""
+    rng = np.random.default_rng(seed)
+    groups = []
+    for group_id in range(case.groups):
+        rows = [_random(rng, group_id, index, case) for index in range(case.size)]
+        groups.append([_sampled(row, policy) for row in rows])
+    return groups
+
+
+def _random(rng: np.random.Generator, group_id: int, index: int, case: Case) -> Trajectory:
+    segments, turns = [], []
+    reward = float(rng.integers(0, 3)) + index % 2
+    num_segments = int(rng.integers(1, 3))
+    for part in range(num_segments):
+        num_prompt, num_actions = int(rng.integers(1, 5)), int(rng.integers(0 if part else 1, 9))
+        ids = rng.integers(1, VOCABULARY, num_prompt + num_actions).astype(np.int32)
+        segments.append(Segment(ids, np.arange(len(ids)) >= num_prompt))
+        score = Score(reward=reward) if part == num_segments - 1 else None
+        turns.append(TurnRecord(part, num_prompt, len(ids), AssistantMessage(""), score))
+    ends = StopReason.TIME_LIMIT if rng.random() < 0.3 else StopReason.ANSWERED
+    return Trajectory(
+        segments=tuple(segments),
+        turns=tuple(turns),
+        reward=reward,
+        terminated=ends is StopReason.ANSWERED,
+        truncated=ends is not StopReason.ANSWERED,
+        stop_reason=ends,
+        group_id=group_id,
+        sample_index=index,
+        sampling=SamplingParams(),
+        metadata={},
+    )
+
+
+def _sampled(row: Trajectory, policy: Policy) -> Trajectory:
+    """As if the policy had sampled it."""
+    logprobs = policy.action_outputs([row], temperature=1.0).logprobs_BA[0].detach().numpy()
+    segments, start = [], 0
+    for segment in row.segments:
+        values = np.zeros(len(segment.token_ids), dtype=np.float32)
+        values[segment.action_mask] = logprobs[start : start + segment.num_actions]
+        start += segment.num_actions
+        segments.append(replace(segment, sampling_logprobs=values))
+    return replace(row, segments=tuple(segments))
+
+
+class Pairs(BaseAgent):
+    """Widens the margin between the two trajectories of a pair: a loss that no micro-batch may split."""
+
+    unit, aggregation = Unit.PAIR, Aggregation.PAIR_MEAN
+
+    def loss(self, outputs: ModelOutputs, batch: ActionBatch) -> dict[str, torch.Tensor]:
+        sums_B = outputs.logprobs_BA.sum(dim=1)
+        others_B = torch.stack([sums_B[batch.group_B == group].sum() for group in batch.group_B]) - sums_B
+        return {"policy": torch.nn.functional.softplus((others_B - 2 * sums_B) / 10)}
+
+
+def run_case(case: Case, make: Callable[..., Learner]) -> dict[str, Any]:
+    """Metrics of each update, and weights and state at the end; in float64, where only mistakes differ."""
+    module = tiny_model(**case.model).double()
+    config = LearnerConfig(
+        **{"learning_rate": 1e-2, "max_grad_norm": 0.5, "max_actions": 24, "parallel": WHOLE, **case.settings}
+    )
+    learner = make(module, case.agent, config)
+    shadow = Policy(tiny_model(**case.model).double())  # what samples: the weights as they were handed on
+    metrics = []
+    for update in range(case.updates):
+        metrics.append(learner.update(ragged(case, update, shadow)))
+        own = dict(shadow.module.named_parameters(remove_duplicate=False))
+        with torch.no_grad():
+            for name, tensor in learner.weight_source():
+                own[name].copy_(tensor)
+    state = learner.state_dict()
+    return {"metrics": metrics, "weights": {name: weight.detach() for name, weight in own.items()}, "state": state}
+
+
+def resume(ranks: Ranks) -> dict[str, Any]:
+    """A state of one process, and what two that load it give back."""
+    case = cases()["ppo, critic of its own"]
+    given = run_case(case, Learner)["state"]
+    learner = ParallelLearner(tiny_model(seed=7).double(), case.agent, LearnerConfig(**case.settings), ranks=ranks)
+    learner.load_state_dict(given)
+    return {"given": given, "state": learner.state_dict()}
+
+
+def main(path: str) -> None:
+    torch.set_num_threads(1)
+    results = {}
+    with joined(ParallelConfig(), device="cpu") as ranks:
+        for name, case in cases().items():
+            if ranks.leads:
+                with leading(ranks):
+                    results[name] = run_case(case, partial(ParallelLearner, ranks=ranks))
+            else:
+                follow(ranks, Policy(tiny_model(**case.model).double()))
+        if ranks.leads:
+            with leading(ranks):
+                results["resumed"] = resume(ranks)
+            torch.save(results, path)
+        else:
+            follow(ranks, Policy(tiny_model(seed=7).double()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

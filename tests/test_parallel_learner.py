@@ -1,0 +1,159 @@
+"""Two processes that learn together, against one."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from support.models import tiny_model
+from support.parallel_updates import cases, run_case
+
+from llmgym.episode import Segment, StopReason, Trajectory
+from llmgym.errors import ConfigError
+from llmgym.learning import Learner, LearnerConfig
+from llmgym.learning.parallel import ALONE, ParallelConfig, deal_passes, joined
+from llmgym.learning.sharding import transformer_blocks
+
+WORKER = Path(__file__).parent / "support" / "parallel_updates.py"
+
+
+def trajectory_of(num_prompt, num_actions):
+    ids = np.ones(num_prompt + num_actions, dtype=np.int32)
+    return Trajectory(
+        segments=(Segment(ids, np.arange(len(ids)) >= num_prompt),),
+        turns=(),
+        reward=0.0,
+        terminated=True,
+        truncated=False,
+        stop_reason=StopReason.ANSWERED,
+        metadata={},
+    )
+
+
+lengths = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), max_size=12)
+
+
+@given(lengths, st.integers(1, 5), st.integers(1, 60), st.integers(1, 3))
+def test_every_unit_counts_once_and_every_process_makes_as_many_passes(rows, num_ranks, microbatch_tokens, unit_size):
+    trajectories = [trajectory_of(*row) for row in rows]
+    order = list(range(len(rows)))
+    units = [order[start : start + unit_size] for start in range(0, len(order), unit_size)]
+
+    shares = deal_passes(trajectories, units, microbatch_tokens=microbatch_tokens, num_ranks=num_ranks)
+
+    assert sorted(row for share in shares for turn in share if turn.counts for row in turn.rows) == order
+    assert len({len(share) for share in shares}) == 1
+    for unit in units:
+        assert sum(set(unit) <= set(turn.rows) for share in shares for turn in share if turn.counts) == 1
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(2, 6))
+def test_no_process_has_more_work_than_its_share_and_one_unit(costs, num_ranks):
+    trajectories = [trajectory_of(cost, 1) for cost in costs]
+
+    shares = deal_passes(trajectories, [[r] for r in range(len(costs))], microbatch_tokens=1, num_ranks=num_ranks)
+
+    loads = [sum(costs[row] for turn in share if turn.counts for row in turn.rows) for share in shares]
+    assert max(loads) <= sum(costs) / num_ranks + max(costs)
+
+
+def test_one_process_makes_the_passes_that_it_always_made():
+    trajectories = [trajectory_of(3, 2), trajectory_of(1, 6), trajectory_of(2, 2)]
+
+    assert ALONE.passes(trajectories, [[0], [1], [2]], microbatch_tokens=100)[0].rows == [1, 0, 2]
+
+
+def test_without_a_launcher_there_is_one_process(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+
+    with joined(ParallelConfig()) as ranks:
+        assert ranks is ALONE
+
+
+def test_half_a_launcher_is_told_what_is_missing(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+    with pytest.raises(ConfigError, match="RANK, MASTER_ADDR, MASTER_PORT is not set"), joined(ParallelConfig()):
+        pass
+
+
+def test_blocks_of_a_transformer_are_its_layers():
+    model = tiny_model()
+
+    assert transformer_blocks(model) == list(model.model.layers)
+
+
+def start_two(*arguments, **options):
+    """Two processes that meet, without the second that `torchrun` takes to start them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    common["OMP_NUM_THREADS"] = "1"
+    environments = [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    command = [sys.executable, *map(str, arguments)]
+    return [subprocess.Popen(command, env=each, text=True, **options) for each in environments]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """What two processes came to, by the name of the case."""
+    path = tmp_path_factory.mktemp("parallel") / "results.pt"
+    processes = start_two(WORKER, path)
+    assert [process.wait(timeout=200) for process in processes] == [0, 0]
+    return torch.load(path, weights_only=False)
+
+
+def assert_equal(first, second, *, tolerance):
+    """Of nested states."""
+    if isinstance(first, torch.Tensor):
+        torch.testing.assert_close(first, second, rtol=tolerance, atol=tolerance)
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for name in first:
+            assert_equal(first[name], second[name], tolerance=tolerance)
+    elif isinstance(first, list):
+        for left, right in zip(first, second, strict=True):
+            assert_equal(left, right, tolerance=tolerance)
+    elif isinstance(first, float):
+        assert first == pytest.approx(second, rel=max(tolerance, 1e-6), abs=tolerance)
+    else:
+        assert first == second
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", cases())
+def test_two_processes_learn_what_one_learns(name, both):
+    # A critic computes in float32; AdamW makes steps of full size of what it rounds.
+    tolerance = 1e-4 if name.startswith("ppo") else 1e-9
+
+    one, two = run_case(cases()[name], Learner), both[name]
+
+    assert_equal(one["metrics"], two["metrics"], tolerance=tolerance)
+    assert list(one["metrics"][0]) == list(two["metrics"][0])
+    assert_equal(one["weights"], two["weights"], tolerance=tolerance)
+    # The first moment after a step is the gradient as it was clipped, times 0.1.
+    moments = [result["state"]["steps"]["optimizer"]["state"] for result in (one, two)]
+    assert_equal(*moments, tolerance=min(tolerance, 1e-6))
+
+
+@pytest.mark.slow
+def test_one_process_goes_on_from_the_state_of_two_and_two_from_that_of_one(both):
+    case = cases()["ppo, critic of its own"]
+    learner = Learner(tiny_model(seed=7).double(), case.agent, LearnerConfig(**case.settings))
+
+    learner.load_state_dict(both["ppo, critic of its own"]["state"])
+
+    own = learner.state_dict()
+    assert_equal(own["model"], both["ppo, critic of its own"]["state"]["model"], tolerance=0)
+    assert_equal(own["steps"], both["ppo, critic of its own"]["state"]["steps"], tolerance=0)
+    assert_equal(both["resumed"]["state"]["model"], both["resumed"]["given"]["model"], tolerance=0)
+    assert_equal(both["resumed"]["state"]["steps"], both["resumed"]["given"]["steps"], tolerance=0)
