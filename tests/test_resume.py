@@ -59,9 +59,9 @@ def test_a_run_that_was_killed_again_and_again_comes_to_the_same_bits(tmp_path: 
 
 def interrupted_run(folder: Path, monkeypatch: pytest.MonkeyPatch, *, at_step: int, number: int = signal.SIGINT) -> Any:
     """A run of 4 steps to which a signal is sent while it collects for step `at_step`."""
-    from llmgym.training import trainer
+    from llmgym.training import batch_source
 
-    original = trainer.collect_batch
+    original = batch_source.collect_batch
 
     async def collect_batch(*args: Any, **kwargs: Any) -> Any:
         if kwargs["seed"][-1] == at_step:
@@ -69,7 +69,7 @@ def interrupted_run(folder: Path, monkeypatch: pytest.MonkeyPatch, *, at_step: i
         return await original(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "collect_batch", collect_batch)
+        patch.setattr(batch_source, "collect_batch", collect_batch)
         return llmgym.train(**RUN, steps=4, output=str(folder), progress=QUIET)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,8 @@ class ActionBatch:
     """bool, True where a budget ended the trajectory, not the task."""
     sampling_logprobs_BA: Tensor | None = None
     """float32, from the engine that sampled the tokens; None where any trajectory has none."""
+    weight_version_BA: Tensor | None = None
+    """int64, of the weights that sampled each token; None where any trajectory does not say."""
     old_logprobs_BA: Tensor | None = None
     """From the learner's weights before the update. None on policy, where they equal the current ones."""
     ref_logprobs_BA: Tensor | None = None
@@ -81,17 +84,14 @@ class ActionBatch:
         shape = (len(trajectories), max(num_actions, default=0))
 
         def table(row: Callable[[Trajectory], np.ndarray]) -> Tensor:
-            values = np.zeros(shape, dtype=np.float32)
+            values = np.zeros(shape, dtype=np.float32)  # which holds whole numbers up to 2 ** 24, so versions too
             for index, trajectory in enumerate(trajectories):
                 values[index, : num_actions[index]] = row(trajectory)
             return torch.from_numpy(values)
 
-        has_logprobs = all(
-            segment.sampling_logprobs is not None
-            for trajectory in trajectories
-            for segment in trajectory.segments
-            if segment.num_actions
-        )
+        segments = [segment for trajectory in trajectories for segment in trajectory.segments if segment.num_actions]
+        has_logprobs = bool(segments) and all(segment.sampling_logprobs is not None for segment in segments)
+        has_versions = bool(segments) and all(segment.weight_version is not None for segment in segments)
         return cls(
             mask_BA=torch.arange(shape[1])[None, :] < torch.tensor(num_actions, dtype=torch.int64)[:, None],
             rewards_BA=table(Trajectory.action_rewards),
@@ -100,13 +100,20 @@ class ActionBatch:
             bootstrap_value_B=torch.zeros(shape[0]),
             max_actions=max_actions if max_actions is not None else shape[1],
             is_truncated_B=torch.tensor([trajectory.truncated for trajectory in trajectories], dtype=torch.bool),
-            sampling_logprobs_BA=table(_sampling_logprobs) if has_logprobs and max(num_actions, default=0) else None,
+            sampling_logprobs_BA=table(partial(_of_actions, name="sampling_logprobs")) if has_logprobs else None,
+            weight_version_BA=table(partial(_of_actions, name="weight_version")).long() if has_versions else None,
         )
 
     @property
     def num_tokens(self) -> int:
         """Number of action tokens."""
         return int(self.mask_BA.sum())
+
+    def sampled_with(self, version: int | None) -> Tensor:
+        """True where the token was sampled with the weights of `version`, as far as both are known, shape (B, A)."""
+        if version is None or self.weight_version_BA is None:
+            return self.mask_BA
+        return self.mask_BA & (self.weight_version_BA == version)
 
     def rows(self, index: Sequence[int] | Tensor) -> ActionBatch:
         """The rows with these indices (or where a bool tensor is True), without columns that none of them uses."""
@@ -145,13 +152,9 @@ class ActionBatch:
         return self.replace(**{name: value.to(device) for name, value in tensors.items() if isinstance(value, Tensor)})
 
 
-def _sampling_logprobs(trajectory: Trajectory) -> np.ndarray:
-    """float32[num_actions], over all segments."""
-    parts = [
-        segment.sampling_logprobs[segment.action_mask]
-        for segment in trajectory.segments
-        if segment.sampling_logprobs is not None
-    ]
+def _of_actions(trajectory: Trajectory, name: str) -> np.ndarray:
+    """That array of all segments, of action tokens alone; empty where there are none."""
+    parts = [getattr(segment, name)[segment.action_mask] for segment in trajectory.segments if segment.num_actions]
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 
 

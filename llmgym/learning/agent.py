@@ -155,6 +155,9 @@ class BaseAgent(ABC):
     needs: frozenset[Need] = frozenset()
     unit: Unit = Unit.TOKEN
     aggregation: Aggregation = Aggregation.TOKEN_MEAN
+    learns_off_policy: bool = True
+    """False: it learns something wrong from tokens of older weights, even where its policy loss is weighted for it, so
+    training that is not synchronous refuses it. Agents without the attribute count as True."""
 
     def select(self, groups: Sequence[Group]) -> Sequence[Group]:
         """All groups, whole."""

@@ -24,6 +24,8 @@ class CorrectionConfig:
     counted, the rest would weigh more the more is rejected.
     """
 
+    enabled: bool = True
+    """False: no weights, whatever sampled the tokens."""
     level: Literal["token", "sequence", "geometric"] = "token"
     """What a weight belongs to: each token; a trajectory, as the product over its tokens, which nearly vanishes or
     explodes for long ones; or a trajectory, as their geometric mean."""

@@ -22,7 +22,7 @@ def require_feasible(agent: Agent, config: LearnerConfig) -> None:
             f"{type(agent).__name__} measures trajectories by the length of the longest allowed one, but "
             "learner.max_actions is not set. Set it to the episode's token limit."
         )
-    if agent.rollout is None and (config.kl is not None or config.correction is not None):
+    if agent.rollout is None and (config.kl is not None or config.is_corrected):
         raise ConfigError(
             f"learner.kl and learner.correction are for tokens that the policy sampled, but {type(agent).__name__} "
             "learns offline. Leave them out."
@@ -33,7 +33,13 @@ def require_feasible(agent: Agent, config: LearnerConfig) -> None:
             "of a group: where samples were paid the same, the penalty alone would be blown up to the size of a whole "
             "reward. Use placement = 'loss' with the estimator 'k3' or 'k2', or the agent with scale_by_std = false."
         )
-    if agent.unit is not Unit.TOKEN and config.correction is not None and config.correction.level == "token":
+    correction = config.correction if config.is_corrected else None
+    if correction is not None and not getattr(agent, "learns_off_policy", True):
+        raise ConfigError(
+            f"learner.correction is set, but {type(agent).__name__} says that it learns only from what the newest "
+            "weights sampled (learns_off_policy is False). Leave it out."
+        )
+    if agent.unit is not Unit.TOKEN and correction is not None and correction.level == "token":
         raise ConfigError(
             f"learner.correction has the level 'token', but {type(agent).__name__} has one loss for a whole "
             f"{agent.unit}. Use the level 'sequence' or 'geometric'."

@@ -86,6 +86,8 @@ class Learner:
         self.steps = OptimizerSteps(self.policy.module, self.critic, self.config)
         self.num_updates = 0
         """Calls of `update`."""
+        self.weight_version: int | None = None
+        """Of the weights as they are before the next update, as the sampler numbers them; None: nobody says."""
         self.last_advantages: dict[Trajectory, np.ndarray] = {}
         """float32[num_actions] of each trajectory that the last update learned from; empty for agents without any."""
         self._generator = torch.Generator().manual_seed(self.config.seed)
@@ -232,7 +234,7 @@ class Learner:
         is_on_policy = agent.rollout is None or agent.rollout.is_on_policy
         is_off_policy_agent = Need.OLD_LOGPROBS in agent.needs and not is_on_policy
         kl_in_reward = config.kl if self._kl_in_loss is None else None
-        if is_off_policy_agent or kl_in_reward is not None or config.correction is not None or self.critic is not None:
+        if is_off_policy_agent or kl_in_reward is not None or config.is_corrected or self.critic is not None:
             old = self._evaluate(trajectories, units)
             batch = batch.replace(old_logprobs_BA=old.logprobs_BA, values_BA=old.values_BA)
         if self.critic is not None:
@@ -244,7 +246,7 @@ class Learner:
             )
             batch = batch.replace(ref_logprobs_BA=ref.logprobs_BA)
 
-        if config.correction is not None and batch.num_tokens:
+        if config.correction is not None and config.is_corrected and batch.num_tokens:
             batch, weight_metrics = correct(batch, config.correction)
             metrics |= weight_metrics
         if kl_in_reward is not None:
@@ -366,13 +368,16 @@ class Learner:
         return components
 
     def _compare_with_sampler(self, batch: ActionBatch, learner_BA: Tensor) -> dict[str, float]:
-        """Metrics of agreement; at the very first update, disagreement is an error."""
+        """Metrics of agreement; at the very first update, disagreement about tokens of these weights is an error."""
         if self.agent.rollout is None or batch.sampling_logprobs_BA is None:
             return {}
-        agreement = compare_logprobs(learner_BA, batch.sampling_logprobs_BA, batch.mask_BA)
+        sampling_BA, mask_BA = batch.sampling_logprobs_BA, batch.mask_BA
         if self.num_updates == 0:
-            require_agreement(agreement, max_mean_gap=self.config.max_sampling_gap)
-        return agreement
+            now_BA = batch.sampled_with(self.weight_version)
+            require_agreement(
+                compare_logprobs(learner_BA, sampling_BA, now_BA), max_mean_gap=self.config.max_sampling_gap
+            )
+        return compare_logprobs(learner_BA, sampling_BA, mask_BA)
 
 
 def _advantages_of(trajectories: Sequence[Trajectory], batch: ActionBatch) -> dict[Trajectory, np.ndarray]:

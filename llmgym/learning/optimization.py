@@ -48,8 +48,8 @@ class LearnerConfig:
     kl: KLConfig | None = None
     """Penalty for leaving the policy of the start; left out for none."""
     correction: CorrectionConfig | None = None
-    """For a sampler that is not quite the learner's policy (another engine, precision or weights); left out for none,
-    as where the sampler runs the learner's own model."""
+    """For a sampler that is not quite the learner's policy (another engine, precision or weights). Left out, a run has
+    one of its own where the sampler does not sample with the learner's model, or the training is not synchronous."""
     lora: LoRAConfig | None = None
     """Train low-rank adapters instead of the weights; left out to train all weights."""
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
@@ -73,6 +73,11 @@ class LearnerConfig:
                 f"total_steps is not set, but the schedule {self.schedule!r} must know where it ends. Set it to the "
                 "number of optimizer steps of the run; a run does so itself."
             )
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether importance weights are computed."""
+        return self.correction is not None and self.correction.enabled
 
     def _require(self, holds: bool, name: str, expected: str) -> None:
         if not holds:

@@ -22,6 +22,8 @@ class Batch:
     """Collections beyond the first."""
     num_dropped_groups: int = 0
     """Groups with a valid trajectory that the agent did not select."""
+    num_dropped_stale: int = 0
+    """Trajectories that were too old to learn from, with their groups."""
 
     @property
     def num_drawn_groups(self) -> int:

@@ -18,6 +18,7 @@ from .checkpoints import CheckpointConfig
 from .cold_start import ColdStartConfig
 from .curriculum import CurriculumConfig
 from .device import Precision
+from .mode import TrainingConfig
 from .quarantine import QuarantineConfig
 from .tiny_model import TinyModelConfig
 
@@ -111,6 +112,7 @@ class RunConfig:
     sampler: str | Mapping[str, Any] = "torch"
     """Name of the sampler; or a table with `name`, and the settings of the sampler registered under it."""
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
     learner: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the learner (`LearnerConfig`); a schedule that names no end, ends with the run."""
     cold_start: ColdStartConfig | None = None

@@ -1,5 +1,6 @@
 """The parts of a run, made from its config: policy, sampler, environments and their tasks."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,16 @@ class RunParts:
     def num_parameters(self) -> int:
         """Of the policy."""
         return sum(parameter.numel() for parameter in self.policy.module.parameters())
+
+    @property
+    def shares_model(self) -> bool:
+        """True where the sampler samples with the very model that learns, so that both always agree."""
+        return getattr(self.sampler, "model", None) is self.policy.module
+
+    def separate_models(self) -> None:
+        """Have the policy that learns be a copy, where the sampler would else sample with half-updated weights."""
+        if self.shares_model:
+            self.policy = Policy(copy.deepcopy(self.policy.module), num_tokens=self.policy.num_tokens)
 
     async def close_sampler(self) -> None:
         """Close the sampler, if it can be closed, on the loop on which it sampled; once is enough."""

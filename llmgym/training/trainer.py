@@ -1,10 +1,11 @@
 """The training loop: collect, learn, hand the weights on, measure."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,12 @@ from ..learning.update_metrics import describe_groups
 from ..progress import Phase, RunProgress
 from ..registry import AGENTS, TRACKERS
 from ..rollout import groups_of, save_trajectories, whole_shares
+from ..sampling import WeightSource
 from ..settings import checked_call
 from .alarms import AlarmWatch
-from .batch import Batch, collect_batch
+from .asynchronous import Asynchronous
+from .batch import Batch
+from .batch_source import BatchSource, Collection, OneStepOff, Synchronous
 from .checkpoints import RunCheckpoints, random_states, restore_random_states
 from .clock import StepClock
 from .cold_start import make_demonstrations, run_cold_start
@@ -32,16 +36,18 @@ from .config import RunConfig, plain, to_toml
 from .describe import describe_by_env, describe_episodes
 from .held_out import HeldOut
 from .metrics import MetricsLog, read_metrics
+from .mode import Mode, default_correction, require_mode
 from .parts import RunParts, build_parts
 from .quarantine import Quarantine
 from .record import RunRecord, load_held_out, save_held_out, with_advantages
 from .result import RunResult, common_full_reward
 from .run_folder import forget_after, free_run_folder, is_finished, make_run_folder, trajectories_path, writing_alone
+from .staleness import describe_staleness
 from .stopping import heeding_signals
 from .telling import LongPrompts, episode_teller
 
-# The streams that a run's seed is split into.
-_ROLLOUTS, _EVALUATION = 1, 2
+_EVALUATION = 2
+"""Of the streams that a run's seed is split into."""
 
 
 class Trainer:
@@ -72,6 +78,7 @@ class Trainer:
         max_actions = max(env.limits.max_actions for env in envs.values())
         self.learner_config = config.learner_config(total_steps=steps, max_actions=max_actions)
         require_feasible(self.agent, self.learner_config)
+        require_mode(config.training, self.agent, self.learner_config.correction)
 
     def run(self) -> RunResult:
         """Do it, from the start.
@@ -88,7 +95,8 @@ class Trainer:
     def resume(self, folder: str | Path) -> RunResult:
         """Go on with a run that was stopped or killed, from its newest checkpoint, or anew where it wrote none yet.
 
-        On the CPU, and with `rollout.deterministic`, it comes to the same bits as if nothing had happened.
+        On the CPU, with `rollout.deterministic` and synchronous training, it comes to the same bits as if nothing had
+        happened. In other modes, what was sampled and not learned from is sampled again.
 
         Raises:
             OutputFolderError: the run is finished, or another process is at it.
@@ -125,6 +133,7 @@ class Trainer:
                     long_prompts=self._long_prompts,
                     progress=self.progress,
                 )
+                self._source = self._make_source()
                 before, after, is_complete = run_to_end(self._train_and_close(folder, checkpoint))
             if is_complete:
                 self._save_model(folder / "model")
@@ -139,6 +148,10 @@ class Trainer:
 
     def _build(self) -> RunParts:
         config, parts = self.config, build_parts(self.config)
+        if self.learner_config.correction is None and (not parts.shares_model or not config.training.is_synchronous):
+            self.learner_config = replace(self.learner_config, correction=default_correction(self.agent))
+        if not config.training.is_synchronous:
+            parts.separate_models()
         self._alarms, self._long_prompts = AlarmWatch(config.alarms), LongPrompts(self.progress)
         self._quarantine = Quarantine(config.quarantine, parts.mixture)
         self.progress.line(
@@ -183,12 +196,15 @@ class Trainer:
         try:
             return await self._train(folder, checkpoint)
         finally:
-            await self._parts.close_sampler()
+            try:
+                await self._source.close()
+            finally:
+                await self._parts.close_sampler()
 
     async def _train(
         self, folder: Path, checkpoint: Mapping[str, Any] | None
     ) -> tuple[dict[str, Evaluation], dict[str, Evaluation], bool]:
-        """The algorithm: each step collects a batch with the newest weights and learns from it once.
+        """The algorithm: each step takes a batch, collected as `training.mode` says, and learns from it once.
 
         Returns:
             The evaluations before the first step and after the last, and whether there was no request to stop.
@@ -197,7 +213,7 @@ class Trainer:
         learner = Learner(self._parts.policy, self.agent, self.learner_config)
         if checkpoint is None:
             self._num_samples, done = 0, 0
-            await self._parts.sampler.update_weights(learner.weight_source(), version=0)  # of the cold start
+            await self._parts.sampler.update_weights(self._weights_of(learner), version=0)  # of the cold start
             with self.progress.phase("evaluation", 2 * self._held_out.num_tasks) as phase:
                 before = after = await self._held_out.evaluate(0, lambda trajectory: phase.advance())  # noqa: ARG005
             save_held_out(folder, "before", before)
@@ -223,22 +239,35 @@ class Trainer:
                     self._save(folder, learner, step, after)
         return before, after, True
 
+    def _make_source(self) -> BatchSource:
+        collection = Collection(
+            self.config,
+            self._parts,
+            self.agent,
+            on_episode=lambda step: episode_teller(self._phase, step),
+            is_stopping=lambda: self._stop.is_made,
+        )
+        makers: dict[Mode, Callable[[Collection], BatchSource]] = {
+            "synchronous": Synchronous,
+            "one-step-off": OneStepOff,
+            "asynchronous": Asynchronous,
+        }
+        return makers[self.config.training.mode](collection)
+
+    def _weights_of(self, learner: Learner) -> WeightSource:
+        """As the sampler takes them: an adapter alone, or all."""
+        return learner.weight_source(merge=not getattr(self._parts.sampler, "takes_adapters", False))
+
     async def _step(self, learner: Learner, step: int, phase: Phase) -> Batch:
         """Collect, learn, hand the weights on, and log."""
-        clock = StepClock(self._parts.collector)
-        batch = await collect_batch(
-            self._parts.collector,
-            self._parts.mixture,
-            self.agent,
-            self._rollout,
-            num_groups=self.config.rollout.tasks_per_step,
-            seed=(self.config.seed, _ROLLOUTS, step),
-            on_episode=episode_teller(phase, step),
-        )
+        clock, self._phase = StepClock(self._parts.collector), phase
+        batch = await self._source.batch(step)
         described = self._describe(step, batch)
+        learner.weight_version = step - 1
         with clock.learning():
-            metrics = learner.update(batch.groups, is_selected=True) if batch.groups else {}
-        await self._parts.sampler.update_weights(learner.weight_source(), version=step)
+            update = partial(learner.update, batch.groups, is_selected=True) if batch.groups else dict[str, float]
+            metrics = await self._source.learn(step, update)
+        metrics |= await self._source.hand_over(self._weights_of(learner), version=step)
 
         self._num_samples += len(batch.drawn)
         num_learned = metrics.get("num_action_tokens", 0.0)
@@ -255,8 +284,7 @@ class Trainer:
         save_held_out(folder, "after", newest)
         state = {
             "learner": learner.state_dict(),
-            "mixture": self._parts.mixture.state_dict(),
-            "weights": dict(self._parts.mixture.weights),
+            "tasks": self._source.task_state(),
             "curriculum": self._parts.curriculum.state_dict() if self._parts.curriculum is not None else None,
             "alarms": self._alarms.state_dict(),
             "quarantine": self._quarantine.state_dict(),
@@ -270,8 +298,7 @@ class Trainer:
     async def _restore(self, folder: Path, learner: Learner, checkpoint: Mapping[str, Any]) -> int:
         """Go on from a checkpoint; returns the steps that are done."""
         step: int = checkpoint["step"]
-        self._parts.mixture.load_state_dict(checkpoint["mixture"])
-        self._parts.mixture.weights = checkpoint["weights"]
+        self._source.load_task_state(checkpoint["tasks"])
         if self._parts.curriculum is not None:
             self._parts.curriculum.load_state_dict(checkpoint["curriculum"])
         evaluations = [row for row in read_metrics(self._log.path, "evaluation") if row["decoding"] == "sampled"]
@@ -279,7 +306,7 @@ class Trainer:
         self._quarantine.load_state_dict(checkpoint["quarantine"])
         self._num_samples, self._long_prompts.has_warned = checkpoint["num_samples"], checkpoint["has_warned"]
         learner.load_state_dict(checkpoint["learner"])
-        await self._parts.sampler.update_weights(learner.weight_source(), version=step)
+        await self._parts.sampler.update_weights(self._weights_of(learner), version=step)
         restore_random_states(checkpoint["random"])
         self.progress.line(f"going on in {folder} after step {step} of {self.config.steps}")
         return step
@@ -297,6 +324,9 @@ class Trainer:
             "num_long_prompts": self._long_prompts.count(step, batch.drawn),
             "is_skipped": int(not batch.groups),
         }
+        if not self.config.training.is_synchronous:
+            learned = [trajectory for group in batch.groups for trajectory in group]
+            metrics |= describe_staleness(learned, step - 1) | {"num_dropped_stale": batch.num_dropped_stale}
         if not batch.groups:
             self.progress.line(
                 f"step {step}: nothing to learn from, as the agent dropped all {batch.num_drawn_groups} groups "
