@@ -88,6 +88,9 @@ class Engine(Protocol):
     async def collective_rpc(self, method: str, **kwargs: Any) -> list[Any]:
         """Call a method of vLLM's worker by name; the answers of all workers."""
 
+    async def num_unfinished(self) -> int:
+        """Requests that run or wait in the engine."""
+
     async def sleep(self) -> None:
         """Give the accelerator's memory back, level 1: weights wait in main memory. On a CPU nothing is freed."""
 

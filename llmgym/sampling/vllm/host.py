@@ -4,6 +4,7 @@ vLLM changes the process that imports it: environment variables, seeds, the numb
 stdout. Here that is nobody's concern, and a script without `if __name__ == "__main__"` is never run a second time.
 """
 
+import ctypes
 import os
 import shutil
 import socket
@@ -11,12 +12,14 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
 from .channel import Frames, frame, kill_group
 
 _MAX_BYTES = 1 << 20
+_PR_SET_CHILD_SUBREAPER = 36
 
 Send = Callable[[list[tuple[Any, ...]]], None]
 
@@ -24,6 +27,8 @@ Send = Callable[[list[tuple[Any, ...]]], None]
 def main() -> None:
     """Start an engine as the first frame says, and serve it until the parent closes the channel or dies."""
     os.dup2(2, 1)  # whatever is printed here goes where the errors go
+    with suppress(AttributeError):  # only Linux has it
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)  # vLLM's workers are children of its children
     channel = socket.socket(fileno=int(sys.argv[1]))
     inbox: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_receive, args=(channel, inbox), daemon=True).start()
@@ -38,19 +43,13 @@ def main() -> None:
         from .host_engines import start_engine
 
         server, facts = start_engine(**settings)
+        send([("ready", facts)])
+        server.serve(inbox, send)
     except BaseException as error:  # whatever it is, the parent waits for it
         traceback.print_exc()
-        send([("refused", type(error).__name__, str(error))])
         sys.stderr.flush()
-        _end()
-        return
-    send([("ready", facts)])
-    try:
-        server.serve(inbox, send)
-    except BaseException as error:
-        traceback.print_exc()
-        sys.stderr.flush()
-        send([("died", f"{type(error).__name__}: {error}")])
+        with suppress(OSError):
+            send([("died", f"{type(error).__name__}: {error}")])
     _end()
 
 
@@ -70,6 +69,9 @@ def _receive(channel: socket.socket, inbox: SimpleQueue[Any]) -> None:
 def _end() -> None:
     """End this process and all that it started, at once."""
     kill_group(os.getpgrp(), last=os.getpid())
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
     shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)  # made for this process alone
     os._exit(0)
 

@@ -126,6 +126,8 @@ class InProcessServer:
                 self._is_paused = False
             case "collective_rpc", method, kwargs:
                 return engine.collective_rpc(method, kwargs=kwargs)
+            case ("num_unfinished",):
+                return engine.get_num_unfinished_requests()
             case "set_weight_version", label:
                 engine.set_weight_version(label)
             case ("reset_prefix_cache",):
@@ -238,6 +240,8 @@ class AsyncServer:
                 await engine.resume_generation()
             case "collective_rpc", method, kwargs:
                 return await engine.collective_rpc(method, kwargs=kwargs)
+            case ("num_unfinished",):
+                return engine.get_num_unfinished_requests()
             case "set_weight_version", label:
                 await engine.update_weight_version(label)
             case ("reset_prefix_cache",):

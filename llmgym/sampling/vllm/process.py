@@ -15,11 +15,13 @@ from typing import Any
 
 from ...errors import SamplerError
 from ..params import SamplingParams
-from .channel import Frames, frame, kill_group
+from .channel import Frames, frame, kill_group, members
 from .engines import Adapter, EngineDied, Generated
 
 _MAX_BYTES = 1 << 20
 _TAIL_LINES = 15
+_SECONDS_TO_END = 5.0
+_LONGEST_FOLDER = 40
 _ENVIRONMENT = {
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",
     "VLLM_LOGGING_LEVEL": "WARNING",
@@ -53,7 +55,7 @@ class EngineProcess:
         record_kept_tokens: bool = True,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._folder = tempfile.mkdtemp(prefix="llmgym-vllm-")
+        self._folder = _new_folder()
         self._log = Path(self._folder, "log")
         self._channel, theirs = socket.socketpair()
         with theirs, self._log.open("wb") as log:
@@ -95,10 +97,10 @@ class EngineProcess:
                 case "ready", facts:
                     self.facts = facts
                     return
-                case "refused", kind, text:
+                case "died", text:
                     tail = self._tail()
                     self.close()
-                    raise SamplerError(f"vLLM did not start. {kind}: {text}{tail}")
+                    raise SamplerError(f"vLLM did not start. {text}{tail}")
         tail, status = self._tail(), self._process.wait()
         self.close()
         raise SamplerError(f"vLLM's process ended with status {status} while it started.{tail}")
@@ -173,6 +175,11 @@ class EngineProcess:
         answers: list[Any] = await self._call("collective_rpc", method, kwargs)
         return answers
 
+    async def num_unfinished(self) -> int:
+        """Requests that run or wait in the engine."""
+        number: int = await self._call("num_unfinished")
+        return number
+
     async def sleep(self) -> None:
         """Give the accelerator's memory back; the caller has paused the engine."""
         await self._call("sleep")
@@ -188,8 +195,12 @@ class EngineProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process that hosts the engine; those that vLLM starts are in its process group."""
+        """Of the process that hosts the engine."""
         return self._process.pid
+
+    def pids(self) -> list[int]:
+        """Of all processes of the engine."""
+        return members(self._process.pid)
 
     def close(self) -> None:
         """End all processes of the engine and remove their files. Calling it twice is harmless."""
@@ -299,9 +310,17 @@ class EngineProcess:
         return ""
 
 
+def _new_folder() -> str:
+    """For the temporary files of vLLM's processes; sockets are among them, whose paths have 107 characters at most."""
+    is_long = len(tempfile.gettempdir()) > _LONGEST_FOLDER and os.path.isdir("/tmp")
+    return tempfile.mkdtemp(prefix="llmgym-vllm-", dir="/tmp" if is_long else None)
+
+
 def _end(process: "subprocess.Popen[bytes]", channel: socket.socket, folder: str) -> None:
-    """Leave nothing of the engine."""
+    """Leave nothing of the engine. At the end of the channel the process ends itself and what it started."""
     channel.close()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_SECONDS_TO_END)
     kill_group(process.pid)
     process.wait()
     shutil.rmtree(folder, ignore_errors=True)

@@ -62,7 +62,6 @@ class VLLMSampler:
         if max_batch < 1:
             raise ConfigError(f"max_batch is {max_batch}, but it must be at least 1.")
         self.settings = from_mapping(VLLMSettings, settings, where="sampler")
-        require_vllm()
         self.num_tokens, self.max_batch, self.tokenizer = num_tokens, max_batch, tokenizer
         self.num_prompt_tokens = self.num_cached_tokens = self.num_sampled_tokens = 0
         self.num_restarts = self.num_resampled = 0
@@ -73,10 +72,11 @@ class VLLMSampler:
                 f"There is no model {model!r}. Give a folder, the id of a model, or a transformers module."
             )
         self._folder = module_in_folder(model) if is_module else None
+        self._is_cpu = not torch.cuda.is_available()
         self._transfer = choose_transfer(
             self.settings.weight_transfer,
             learner_device=next(model.parameters()).device if is_module else torch.device("cpu"),
-            engine_is_cpu=not torch.cuda.is_available(),
+            engine_is_cpu=self._is_cpu,
             shares_gpu=self.settings.colocated,
         )
         self._model = str(self._folder.path if self._folder else model)
@@ -200,6 +200,7 @@ class VLLMSampler:
     # -- the engine --------------------------------------------------------------------------------------------
 
     def _new_engine(self) -> EngineProcess:
+        require_vllm()
         settings = self.settings
         engine_args = settings.vllm_args(self._model, max_batch=self.max_batch)
         engine_args["weight_transfer_config"] = {"backend": vllm_backend(self._transfer)}
@@ -208,7 +209,12 @@ class VLLMSampler:
             engine_args,
             num_tokens=self.num_tokens,
             record_kept_tokens=settings.record_kept_tokens,
-            environment={**environment_of(self._transfer), **settings.environment},
+            environment={
+                # Else the first log-probabilities, and any new shape, are compiled with g++, eager or not.
+                **({"TORCHDYNAMO_DISABLE": "1"} if self._is_cpu and settings.enforce_eager is not False else {}),
+                **environment_of(self._transfer),
+                **settings.environment,
+            },
         )
         engine.wait_until_ready()
         return engine

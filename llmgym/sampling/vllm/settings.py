@@ -24,9 +24,9 @@ class VLLMSettings:
     """Settings of `VLLMSampler`. What is None is left to vLLM, or to what suits the place."""
 
     engine: Literal["auto", "in_process", "async"] = "auto"
-    """in_process: scheduler and model in one process, which is faster on a CPU. async: vLLM's asynchronous engine: front
-    end, scheduler and workers are processes of their own, so that an accelerator need not wait for Python. auto: the
-    first on a CPU, the second on an accelerator. Either way all of it runs beside this process, not in it."""
+    """in_process: scheduler and model in one process, which is faster on a CPU. async: vLLM's asynchronous engine,
+    whose front end, scheduler and workers have processes of their own, so that an accelerator need not wait for Python.
+    auto: the first on a CPU, the second on an accelerator. Either way all of it runs beside this process, not in it."""
     dtype: str | None = None
     """None: float32 on a CPU, bfloat16 on an accelerator."""
     max_model_len: int | None = None
