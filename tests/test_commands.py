@@ -41,6 +41,31 @@ def test_eval_in_json_is_one_document_and_quiet(model: Path, capsys: pytest.Capt
     assert document["env_kwargs"]["limits"]["turn_tokens"] == 6
 
 
+def test_eval_gives_the_sampler_its_settings(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["eval", "llmgym/Copy-v0", "--model", model, "--tasks", 2, "limits.turn_tokens=4", "--set"]
+
+    assert printed(capsys, *arguments, "max_pass_tokens=32")[0] == 0
+    code, _, error = printed(capsys, *arguments, "max_pas_tokens=32")
+    assert (code, "Did you mean 'max_pass_tokens'?" in error) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "m", "--api-key-env", "KEY"], "are of an --endpoint"),
+        (["--endpoint", "http://localhost/v1", "--sampler", "vllm"], "samples by itself"),
+        (["--endpoint", "localhost"], 'an address like "http://localhost:8000/v1"'),
+        (["--endpoint", "http://localhost/v1", "--set", "retires=3"], "Did you mean 'retries'?"),
+    ],
+)
+def test_eval_refuses_what_is_not_of_the_policy(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, error = printed(capsys, "eval", "llmgym/Copy-v0", *arguments)
+
+    assert (code, words in error) == (2, True)
+
+
 def test_eval_goes_on_in_its_folder_and_compare_and_rescore_read_it(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

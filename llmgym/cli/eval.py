@@ -156,9 +156,7 @@ def _policy(options: Namespace) -> tuple[str | Sampler, dict[str, Any]]:
     of_endpoint = {name: value for name, value in of_endpoint.items() if value is not None}
     if options.endpoint is None:
         if of_endpoint:
-            raise ConfigError(
-                "--model-name, --api-key-env and --tokenizer are for an --endpoint, but --model was given."
-            )
+            raise ConfigError("--model-name, --api-key-env and --tokenizer are of an --endpoint. Leave them out here.")
         return options.model, {"name": options.sampler, **values}
     if options.sampler != "torch":
         raise ConfigError(f"--sampler is {options.sampler}, but an --endpoint samples by itself. Leave it out.")
