@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 from support.sampling import sample_all
-from support.tiny_vllm import NUM_TOKENS, tiny_vllm_model
+from support.tiny_vllm import NUM_TOKENS, teach, tiny_vllm_model
 
 import llmgym
 from llmgym.errors import SamplerError
 from llmgym.learning import Policy
+from llmgym.learning.model import ModelWeights
 from llmgym.messages import ByteTokenizer
-from llmgym.sampling import FinishReason, SamplingParams
+from llmgym.sampling import FinishReason, SamplingParams, ScriptedSampler
 from llmgym.sampling.distribution import processed_logits
 from llmgym.sampling.vllm import VLLMSampler
 from llmgym.sampling.vllm.channel import members
@@ -151,24 +152,24 @@ def test_a_paused_engine_samples_nothing_and_goes_on_where_it_was(sampler):
     assert completion.token_ids == expected.token_ids
 
 
-def test_episodes_with_tools_go_through_the_collector_at_once_with_the_learner_s_logprobs(sampler, model):
-    trajectories = llmgym.collect(
-        "llmgym/Calculator-v0",
-        sampler,
-        num_tasks=16,
-        group_size=4,
-        tokenizer=ByteTokenizer(),
-        env_kwargs={"limits": {"turn_tokens": 24, "context_tokens": 500}},
-    )
+def test_episodes_of_several_turns_with_a_tool_run_at_once_and_carry_the_learner_s_logprobs(sampler):
+    setting = {"env_kwargs": {"limits": {"turns": 3, "turn_tokens": 24, "context_tokens": 500}}}
+    call = [*b"<call>37*81</call>", ByteTokenizer.eos_id]
+    calls = llmgym.collect("llmgym/Calculator-v0", ScriptedSampler(lambda *_: call), num_tasks=6, **setting)
+    taught = tiny_vllm_model(num_padding=6, initializer_range=0.05)
+    teach(taught, calls)
+    asyncio.run(sampler.update_weights(ModelWeights(taught), version=7))
+
+    trajectories = llmgym.collect("llmgym/Calculator-v0", sampler, num_tasks=16, group_size=4, **setting)
 
     with torch.no_grad():
-        own_BA = Policy(model, num_tokens=NUM_TOKENS).action_outputs(trajectories, temperature=1.0).logprobs_BA
+        own_BA = Policy(taught, num_tokens=NUM_TOKENS).action_outputs(trajectories, temperature=1.0).logprobs_BA
     assert len(trajectories) == 64
+    assert sum(len(trajectory.turns) for trajectory in trajectories) > 128
     for trajectory, own_A in zip(trajectories, own_BA, strict=True):
         said = [each.sampling_logprobs[each.action_mask] for each in trajectory.segments]
         assert np.concatenate(said) == pytest.approx(own_A[: sum(map(len, said))].numpy(), abs=1e-5)
-    assert {trajectory.is_valid for trajectory in trajectories} == {True}
-    assert max(len(trajectory.turns) for trajectory in trajectories) == 3
+        assert {int(v) for each in trajectory.segments for v in each.weight_version[each.action_mask]} == {7}
 
 
 def test_llmgym_evaluates_it(sampler):
