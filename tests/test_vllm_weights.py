@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from support.tiny_vllm import tiny_vllm_model
 
-from llmgym.errors import SamplerError
+from llmgym.errors import ConfigError, SamplerError
 from llmgym.learning.model import ModelWeights
 from llmgym.sampling.vllm.engines import EngineDied
 from llmgym.sampling.vllm.shared_memory import num_bytes_of, plan_places
@@ -248,19 +248,27 @@ def test_an_engine_started_before_any_update_keeps_its_own_weights():
 
 @pytest.mark.parametrize(
     ("learner", "engine_is_cpu", "shares_gpu", "expected"),
-    [("cpu", True, False, "memory"), ("cpu", False, False, "memory"), ("cuda", True, False, "memory"),
-     ("cuda", False, True, "ipc"), ("cuda:1", False, False, "nccl")],
-)  # fmt: skip
-def test_auto_goes_from_gpu_to_gpu_where_both_are_there(learner, engine_is_cpu, shares_gpu, expected):
+    [
+        ("cpu", True, False, "memory"),
+        ("cpu", False, True, "memory"),
+        ("cuda", True, True, "memory"),
+        ("cuda", False, False, "memory"),
+        ("cuda", False, True, "ipc"),
+    ],
+)
+def test_auto_stays_on_the_gpu_where_learner_and_engine_share_one(learner, engine_is_cpu, shares_gpu, expected):
     settings = {"learner_device": torch.device(learner), "engine_is_cpu": engine_is_cpu, "shares_gpu": shares_gpu}
 
     assert choose_transfer("auto", **settings) == expected
     assert choose_transfer("memory", **settings) == "memory"
 
 
-def test_a_way_between_gpus_is_refused_where_there_is_none():
-    with pytest.raises(SamplerError, match="'nccl', which goes from GPU to GPU"):
-        choose_transfer("nccl", learner_device=torch.device("cpu"), engine_is_cpu=True, shares_gpu=False)
+@pytest.mark.parametrize(
+    ("transfer", "complaint"), [("nccl", "which goes from GPU to GPU"), ("nvlink", 'must be "auto", "memory"')]
+)
+def test_a_way_that_is_not_there_is_refused(transfer, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        choose_transfer(transfer, learner_device=torch.device("cpu"), engine_is_cpu=True, shares_gpu=False)
 
 
 # -- adapters

@@ -3,11 +3,11 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 
-from ...errors import SamplerError
+from ...errors import ConfigError, SamplerError
 from ..sampler import WeightSource
 from .adapter_transfer import AdapterTransfer
 from .engines import Adapter, Engine, EngineDied
@@ -16,9 +16,6 @@ from .shared_memory import MemoryTransfer
 
 Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 """Data type and shape by name, as `WeightSource.shapes` gives them."""
-
-TransferName = Literal["auto", "memory", "ipc", "nccl"]
-"""How weights get into the engine: through shared memory, within a GPU, or from GPU to GPU."""
 
 
 class Transfer(Protocol):
@@ -156,20 +153,24 @@ class _Sent:
 def choose_transfer(transfer: str, *, learner_device: torch.device, engine_is_cpu: bool, shares_gpu: bool) -> str:
     """The way into the engine where "auto" leaves it open; what is named is taken.
 
+    "nccl" must be named: it is for engines that have a GPU to themselves, which cannot be seen from here.
+
     Args:
-        transfer: see `TransferName`.
+        transfer: "auto"; through "memory" that processes share; by "ipc" within a GPU; by "nccl" from GPU to GPU.
         learner_device: that the learner's weights are on.
         engine_is_cpu: vLLM is its CPU build.
         shares_gpu: learner and engine are on the same GPU.
 
     Raises:
-        SamplerError: what is named needs a GPU that is not there.
+        ConfigError: there is no such way, or not from here.
     """
+    if transfer not in ("auto", "memory", "ipc", "nccl"):
+        raise ConfigError(f'weight_transfer is {transfer!r}, but it must be "auto", "memory", "ipc" or "nccl".')
     has_gpus = learner_device.type == "cuda" and not engine_is_cpu
     if transfer == "auto":
-        return ("ipc" if shares_gpu else "nccl") if has_gpus else "memory"
+        return "ipc" if has_gpus and shares_gpu else "memory"
     if transfer != "memory" and not has_gpus:
-        raise SamplerError(
+        raise ConfigError(
             f"weight_transfer is {transfer!r}, which goes from GPU to GPU, but the learner is on "
             f"{str(learner_device)!r} and the engine {'on the CPU' if engine_is_cpu else 'on a GPU'}. "
             'Use "memory" or "auto".'
