@@ -178,8 +178,11 @@ def load_trained_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 @torch.no_grad()
 def base_fingerprint(module: nn.Module) -> str:
     """Tells the frozen weights of a model from others, nearly surely; they are read where they are."""
-    frozen = ((name, parameter) for name, parameter in module.named_parameters() if not parameter.requires_grad)
-    sums = {name: int(weight.contiguous().view(torch.uint8).sum(dtype=torch.int64)) for name, weight in frozen}
+    sums = {
+        name.replace(".base_layer.", "."): int(weight.contiguous().view(torch.uint8).sum(dtype=torch.int64))
+        for name, weight in module.named_parameters()
+        if not weight.requires_grad
+    }
     return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
 
 

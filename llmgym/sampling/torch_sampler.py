@@ -95,28 +95,23 @@ class TorchSampler:
         Turns that are being sampled go on with the new weights.
 
         Raises:
-            SamplerError: the source has a weight of a name or shape that this model does not have, or an adapter that
-                is not on this model.
+            SamplerError: the source has a weight of a name or shape that this model does not have, such as an adapter.
         """
         own = dict(self.model.state_dict(keep_vars=True))
         places = {tensor.data_ptr() for tensor in own.values()}
-        is_adapter = getattr(source, "is_adapter", False)
-        if is_adapter and not all(tensor.data_ptr() in places for _, tensor in source):
-            raise SamplerError(
-                "The weight source is an adapter, and not one on this sampler's own model. Give it all weights: "
-                "learner.weight_source(merge=True)."
-            )
         self._forget()
         with torch.no_grad():
-            for name, tensor in () if is_adapter else source:
+            for name, tensor in source:
+                if tensor.data_ptr() in places:  # under whatever name: those of an adapter are saved by others
+                    continue
                 if name not in own or own[name].shape != tensor.shape:
                     known = f"of shape {tuple(own[name].shape)}" if name in own else "not at all"
                     raise SamplerError(
                         f"The weight source has {name!r} of shape {tuple(tensor.shape)}; this model has it {known}. "
-                        "Update a sampler with the weights of the same architecture."
+                        "Update a sampler with the weights of the same architecture; where the learner has an adapter, "
+                        "with those of learner.weight_source(merge=True)."
                     )
-                if own[name].data_ptr() != tensor.data_ptr():
-                    own[name].copy_(tensor)
+                own[name].copy_(tensor)
         self.version = version
 
     async def pause(self) -> None:

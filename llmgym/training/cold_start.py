@@ -39,7 +39,11 @@ class ColdStartConfig:
                 raise ConfigError(f"cold_start.{name} is {getattr(self, name)}, but it must be at least 1.")
         if not 0 <= self.solve_share <= 1:
             raise ConfigError(f"cold_start.solve_share is {self.solve_share}, but it is a share from 0 to 1.")
-        self.learner_config(seed=0)
+        if self.learner_config(seed=0).lora is not None:
+            raise ConfigError(
+                "cold_start.learner.lora is set, but a cold start trains all weights: the adapter of the run is put on "
+                "what comes of it. Write the table as [learner.lora]."
+            )
 
     def learner_config(self, *, seed: int) -> LearnerConfig:
         """The settings of this phase's learner, its schedule ending with its steps."""

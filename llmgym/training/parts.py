@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from ..episode import Task
 from ..episode.waiting import run_to_end
-from ..learning import Policy, load_with_tokenizer, with_tokenizer
+from ..learning import Learner, LoRAConfig, Policy, load_with_tokenizer, with_tokenizer
+from ..learning.lora import require_targets
 from ..messages import Tokenizer
 from ..rollout import Collector, EnvPool, TaskMixture
-from ..sampling import Sampler, make_sampler
+from ..sampling import Sampler, WeightSource, make_sampler
+from ..settings import from_mapping
 from .config import RunConfig
 from .curriculum import Curriculum
 from .device import move
@@ -45,6 +47,12 @@ class RunParts:
         """Have the policy that learns be a copy, where the sampler would else sample with half-updated weights."""
         if self.shares_model:
             self.policy = Policy(copy.deepcopy(self.policy.module), num_tokens=self.policy.num_tokens)
+
+    async def begin_sampling(self, learner: Learner, source: WeightSource, *, version: int) -> None:
+        """Give the sampler its first weights; before an adapter, the model that it belongs on."""
+        if source.is_adapter:
+            await self.sampler.update_weights(learner.base_weight_source(), version=version)
+        await self.sampler.update_weights(source, version=version)
 
     async def close_sampler(self) -> None:
         """Close the sampler, if it can be closed, on the loop on which it sampled; once is enough."""
@@ -96,6 +104,8 @@ def make_policy(config: RunConfig) -> tuple[Policy, Tokenizer]:
         backend = build_character_tokenizer()
         policy, tokenizer = with_tokenizer(build_tiny_model(config.model.tiny, backend, seed=config.seed), backend)
     move(policy.module, config.model.device, config.model.dtype)
+    if config.learner.get("lora") is not None:
+        require_targets(policy.module, from_mapping(LoRAConfig, config.learner["lora"], where="learner.lora"))
     return policy, tokenizer
 
 

@@ -13,6 +13,7 @@ import random
 import re
 import shutil
 import signal
+import string
 import sys
 import time
 from pathlib import Path
@@ -51,15 +52,18 @@ llmgym.register_env("test/Digits-v0", DigitsEnv)
 
 
 def begin(folder: Path, agent: str) -> None:
-    """A short run; each step writes a checkpoint."""
+    """A short run, in which the agent `NAME+lora` trains an adapter; each step writes a checkpoint."""
+    name, _, adapter = agent.partition("+")
     train(
         env="test/Digits-v0",
-        agent={"name": agent, **({} if agent == "ppo" else {"group_size": 4})},
+        # A model made from nothing hardly ever ends a turn by itself.
+        env_kwargs={"stop_strings": [*string.digits, *string.ascii_lowercase]},
+        agent={"name": name, **({} if name == "ppo" else {"group_size": 4})},
         steps=12,
         threads=1,
         model={"tiny": {"hidden_size": 32, "num_layers": 1, "num_heads": 1}},
         rollout={"tasks_per_step": 4},
-        learner={"learning_rate": 3e-3},
+        learner={"learning_rate": 3e-2, "lora": {"r": 4}} if adapter else {"learning_rate": 3e-3},
         evaluation={"every": 4, "num_tasks": 4},
         checkpoint={"every": 1, "keep": 2},
         trackers=[],
@@ -86,7 +90,8 @@ def left_behind(folder: Path) -> dict[str, Any]:
     }
     for path in sorted([*folder.glob("trajectories/*"), *folder.glob("held_out/*")]):
         left[str(path.relative_to(folder))] = re.sub(rb'"seconds": [0-9.e-]+', b"", gzip.decompress(path.read_bytes()))
-    left["model"] = (folder / "model" / "model.safetensors").read_bytes()
+    for path in folder.glob("*/*.safetensors"):
+        left[str(path.relative_to(folder))] = path.read_bytes()
     return left
 
 
@@ -112,7 +117,9 @@ def main(folder: Path, agent: str, num_kills: int) -> None:
             raise SystemExit(f"an attempt failed with {process.exitcode}")
     one, two = left_behind(whole), left_behind(killed)
     different = sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
-    print(json.dumps({"kills": kills, "different": different, "num_compared": len(one)}))
+    num_steps = sum(row.get("num_optimizer_steps", 0) for name, row in one.items() if name.startswith("metrics"))
+    told = {"kills": kills, "different": different, "num_compared": len(one), "num_optimizer_steps": num_steps}
+    print(json.dumps(told))
 
 
 if __name__ == "__main__":
