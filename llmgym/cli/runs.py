@@ -100,6 +100,8 @@ def _run(config: RunConfig, progress: RunProgress | None) -> RunResult:
 
 
 def _with_report(trainer: Trainer, result: RunResult) -> RunResult:
+    if result.is_followed:
+        return result
     if not result.is_complete:
         trainer.progress.line(f"stopped; go on with: llmgym train --resume {result.folder}")
         return result

@@ -53,7 +53,7 @@ def _train(options: Namespace) -> int:
         raise ConfigError(f"A run goes on as it began, so {overrides[0]} cannot be changed. Begin a new run.")
     else:
         result = resume(options.resume, progress=progress(options))
-    if options.json:
+    if options.json and not result.is_followed:
         figures: dict[str, Any] = {"folder": str(result.folder), "is_complete": result.is_complete}
         for name, evaluations in (("before", result.before), ("after", result.after)):
             figures[name] = {decoding: evaluation.summary() for decoding, evaluation in evaluations.items()}

@@ -160,6 +160,9 @@ class Learner:
             return ModelWeights(self.policy.module)
         return FullWeights(self.policy.module, merge=False)
 
+    def copy_back(self) -> None:
+        """Write the weights into the model that this learner was made from; here that is the one that learns."""
+
     def state_dict(self) -> dict[str, Any]:
         """All that the next update depends on, the global random state of torch included; tensors are not copied.
 

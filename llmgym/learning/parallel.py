@@ -167,6 +167,11 @@ def joined(config: ParallelConfig, *, device: str = "auto") -> Iterator[Ranks]:
                 f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {', '.join(missing)} is not set, so the processes "
                 "cannot meet. Start them with `torchrun` or `accelerate launch`, or unset WORLD_SIZE for one process."
             )
+        if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true"):
+            raise ConfigError(
+                "accelerate was told to use FSDP, so that transformers would load no weights in some processes; llmgym "
+                "shards the model itself. Choose plain multi-GPU or multi-CPU: `accelerate launch --multi_gpu ...`."
+            )
         on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
         if on_gpu:
             _take_gpu()

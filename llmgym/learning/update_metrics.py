@@ -31,7 +31,6 @@ from .agent import Group
 from .losses import log_ratio
 from .masking import masked_mean, masked_sum
 
-
 Passes: TypeAlias = tuple[Mapping[str, float], Mapping[str, float], Mapping[str, float], int]
 """What some passes came to: their sums, their sums over tokens, their maxima, and the number of tokens."""
 

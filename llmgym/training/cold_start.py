@@ -12,7 +12,7 @@ import numpy as np
 
 from ..episode import TokenEnv, Trajectory
 from ..errors import ConfigError
-from ..learning import Learner, LearnerConfig, Policy
+from ..learning import Agent, Learner, LearnerConfig, Policy
 from ..registry import AGENTS
 from ..rollout import TaskCursor, demonstrate
 from ..settings import from_mapping
@@ -83,9 +83,10 @@ def run_cold_start(
     *,
     seed: int,
     on_step: Callable[[int, Mapping[str, float]], None],
+    make_learner: Callable[[Policy, Agent, LearnerConfig], Learner] = Learner,
 ) -> None:
     """Train `policy` on the demonstrations, reshuffled each pass."""
-    learner = Learner(policy, AGENTS.lookup("sft")(), config.learner_config(seed=seed))
+    learner = make_learner(policy, AGENTS.lookup("sft")(), config.learner_config(seed=seed))
     rng = np.random.default_rng((seed, 0x5F7))
     order: list[int] = []
     for step in range(config.steps):
@@ -93,3 +94,4 @@ def run_cold_start(
             order += rng.permutation(len(demonstrations)).tolist()
         chosen, order = order[: config.batch_size], order[config.batch_size :]
         on_step(step, learner.update([[demonstrations[index] for index in chosen]]))
+    learner.copy_back()

@@ -24,6 +24,8 @@ class RunResult:
     """That of the model."""
     is_complete: bool = True
     """False where the run was stopped before its last step: `Trainer.resume` goes on."""
+    is_followed: bool = False
+    """True in a process that only helped to learn; process 0 has written everything."""
 
 
 def common_full_reward(envs: Mapping[str, TokenEnv]) -> float:

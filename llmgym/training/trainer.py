@@ -17,7 +17,7 @@ from ..episode.register import make_token_env
 from ..episode.waiting import run_to_end
 from ..errors import ConfigError, OutputFolderError
 from ..evaluation import Evaluation
-from ..learning import Agent, DataKind, Learner
+from ..learning import Agent, DataKind, Learner, save_policy
 from ..learning.feasibility import require_feasible
 from ..learning.update_metrics import describe_groups
 from ..progress import Phase, RunProgress
@@ -42,10 +42,10 @@ from .quarantine import Quarantine
 from .record import RunRecord, load_held_out, save_held_out, with_advantages
 from .result import RunResult, common_full_reward
 from .run_folder import forget_after, free_run_folder, is_finished, make_run_folder, trajectories_path, writing_alone
-from .saving import save_model, settle_base
 from .staleness import describe_staleness
 from .stopping import heeding_signals
 from .telling import LongPrompts, episode_teller
+from .together import MakeLearner, run_together
 
 _EVALUATION = 2
 """Of the streams that a run's seed is split into."""
@@ -90,8 +90,12 @@ class Trainer:
             PromptTooLong: no prompt of a whole batch leaves room for an answer.
             CheckpointError: a checkpoint cannot be written.
         """
-        folder = free_run_folder(self.config.output, self.config.environments[0].label.rpartition("/")[2])
-        return self._run(folder, is_new=True)
+
+        def begin(make_learner: MakeLearner) -> RunResult:
+            folder = free_run_folder(self.config.output, self.config.environments[0].label.rpartition("/")[2])
+            return self._run(folder, make_learner, is_new=True)
+
+        return run_together(self.config, self.learner_config, begin)
 
     def resume(self, folder: str | Path) -> RunResult:
         """Go on with a run that was stopped or killed, from its newest checkpoint, or anew where it wrote none yet.
@@ -103,15 +107,17 @@ class Trainer:
             OutputFolderError: the run is finished, or another process is at it.
             CheckpointError: its newest checkpoint is damaged, or of another run or version.
         """
-        folder = Path(folder)
-        if is_finished(folder):
-            raise OutputFolderError(f"The run in {str(folder)!r} is finished, so there is nothing to go on with.")
-        return self._run(folder, is_new=False)
 
-    def _run(self, folder: Path, *, is_new: bool) -> RunResult:
+        def go_on(make_learner: MakeLearner) -> RunResult:
+            if is_finished(Path(folder)):
+                raise OutputFolderError(f"The run in {str(folder)!r} is finished, so there is nothing to go on with.")
+            return self._run(Path(folder), make_learner, is_new=False)
+
+        return run_together(self.config, self.learner_config, go_on)
+
+    def _run(self, folder: Path, make_learner: MakeLearner, *, is_new: bool) -> RunResult:
+        self._make_learner = make_learner
         started_at, started = datetime.now().astimezone(), time.perf_counter()
-        if self.config.threads:
-            torch.set_num_threads(self.config.threads)
         trackers = [TRACKERS.lookup(name) for name in self.config.trackers]
         text = to_toml(self.config)
         # Before anything is written: a setting that is wrong leaves no folder behind.
@@ -124,9 +130,6 @@ class Trainer:
             with closing(log) as self._log, heeding_signals(self._tell_of_stop) as self._stop:
                 if self.config.cold_start is not None and checkpoint is None:
                     self._cold_start()
-                self._base = ""
-                if self.learner_config.lora is not None:
-                    self._base = settle_base(self.config, self._parts, folder, is_new=checkpoint is None)
                 self._held_out = HeldOut(
                     parts=self._parts,
                     sampling=self._rollout.sampling,
@@ -140,7 +143,7 @@ class Trainer:
                 self._source = self._make_source()
                 before, after, is_complete = run_to_end(self._train_and_close(folder, checkpoint))
             if is_complete:
-                save_model(self._parts, folder / "model", base=self._base)
+                self._save_model(folder / "model")
                 RunRecord(
                     started=started_at.isoformat(timespec="seconds"),
                     seconds=time.perf_counter() - started,
@@ -192,7 +195,9 @@ class Trainer:
                 self._log.log("cold_start", step, metrics)
                 phase.advance(f"loss {metrics['loss']:.3f}")
 
-            run_cold_start(self._parts.policy, demonstrations, config, seed=seed, on_step=on_step)
+            run_cold_start(
+                self._parts.policy, demonstrations, config, seed=seed, on_step=on_step, make_learner=self._make_learner
+            )
 
     async def _train_and_close(
         self, folder: Path, checkpoint: Mapping[str, Any] | None
@@ -214,11 +219,10 @@ class Trainer:
             The evaluations before the first step and after the last, and whether there was no request to stop.
         """
         config = self.config
-        learner = Learner(self._parts.policy, self.agent, self.learner_config)
-        self._parts.policy = learner.policy  # with its adapter, if any
+        learner = self._make_learner(self._parts.policy, self.agent, self.learner_config)
         if checkpoint is None:
             self._num_samples, done = 0, 0
-            await self._parts.begin_sampling(learner, self._weights_of(learner), version=0)  # of the cold start
+            await self._parts.sampler.update_weights(self._weights_of(learner), version=0)  # of the cold start
             with self.progress.phase("evaluation", 2 * self._held_out.num_tasks) as phase:
                 before = after = await self._held_out.evaluate(0, lambda trajectory: phase.advance())  # noqa: ARG005
             save_held_out(folder, "before", before)
@@ -242,6 +246,7 @@ class Trainer:
                     self.progress.line(f"step {step}: ALARM: {alarm.text}")
                 if step % config.checkpoint.every == 0 or step == config.steps or self._stop.is_made:
                     self._save(folder, learner, step, after)
+        learner.copy_back()
         return before, after, True
 
     def _make_source(self) -> BatchSource:
@@ -311,7 +316,7 @@ class Trainer:
         self._quarantine.load_state_dict(checkpoint["quarantine"])
         self._num_samples, self._long_prompts.has_warned = checkpoint["num_samples"], checkpoint["has_warned"]
         learner.load_state_dict(checkpoint["learner"])
-        await self._parts.begin_sampling(learner, self._weights_of(learner), version=step)
+        await self._parts.sampler.update_weights(self._weights_of(learner), version=step)
         restore_random_states(checkpoint["random"])
         self.progress.line(f"going on in {folder} after step {step} of {self.config.steps}")
         return step
@@ -348,3 +353,10 @@ class Trainer:
         if self._parts.curriculum is not None:
             self._parts.mixture.weights = self._parts.curriculum.weights()
         return metrics | {f"env/{name}/weight": weight for name, weight in weights.items()}
+
+    def _save_model(self, folder: Path) -> None:
+        """Model and tokenizer in the form that `from_pretrained` loads."""
+        save_policy(self._parts.policy.module, folder)
+        backend = getattr(self._parts.tokenizer, "backend", None)
+        if backend is not None:
+            backend.save_pretrained(folder)
