@@ -44,7 +44,7 @@ class Asynchronous:
         self._collection, self._config = collection, collection.config.training
         assert collection.agent.rollout is not None
         self._rollout = collection.agent.rollout
-        self._running: dict[asyncio.Task[None], Draw] = {}
+        self._running: dict[asyncio.Task[list[Trajectory]], Draw] = {}
         self._ended: deque[tuple[Draw, list[Trajectory]]] = deque()
         self._taken: list[Draw] = []
         """Of the batch that is learned from."""
@@ -155,7 +155,7 @@ class Asynchronous:
         self._num_begun += 1
         return Draw(self._num_begun - 1, env, before[env]), task
 
-    async def _run_group(self, draw: Draw, task: Task) -> None:
+    async def _run_group(self, draw: Draw, task: Task) -> list[Trajectory]:
         plans = plan_groups(
             [task],
             group_size=self._rollout.group_size,
@@ -165,11 +165,15 @@ class Asynchronous:
         )
         on_episode = self._collection.on_episode(self._version + 1)
         collector = self._collection.parts.collector
-        self._ended.append((draw, await collector.run(plans, self._rollout.sampling, on_episode=on_episode)))
+        return await collector.run(plans, self._rollout.sampling, on_episode=on_episode)
 
-    def _end_group(self, running: asyncio.Task[None]) -> None:
-        del self._running[running]
-        failure = None if running.cancelled() else running.exception()
+    def _end_group(self, running: asyncio.Task[list[Trajectory]]) -> None:
+        draw = self._running.pop(running)
+        if running.cancelled():
+            return
+        failure = running.exception()
+        if failure is None:
+            self._ended.append((draw, running.result()))
         # One group alone does not tell that all prompts are too long.
         self._num_too_long += isinstance(failure, PromptTooLong)
         if failure is not None and (
