@@ -17,7 +17,7 @@ from ..episode.register import make_token_env
 from ..episode.waiting import run_to_end
 from ..errors import ConfigError, OutputFolderError
 from ..evaluation import Evaluation
-from ..learning import Agent, DataKind, Learner, save_policy
+from ..learning import Agent, DataKind, Learner
 from ..learning.feasibility import require_feasible
 from ..learning.update_metrics import describe_groups
 from ..progress import Phase, RunProgress
@@ -42,6 +42,7 @@ from .quarantine import Quarantine
 from .record import RunRecord, load_held_out, save_held_out, with_advantages
 from .result import RunResult, common_full_reward
 from .run_folder import forget_after, free_run_folder, is_finished, make_run_folder, trajectories_path, writing_alone
+from .saving import save_model, settle_base
 from .staleness import describe_staleness
 from .stopping import heeding_signals
 from .telling import LongPrompts, episode_teller
@@ -130,6 +131,9 @@ class Trainer:
             with closing(log) as self._log, heeding_signals(self._tell_of_stop) as self._stop:
                 if self.config.cold_start is not None and checkpoint is None:
                     self._cold_start()
+                self._base = ""
+                if self.learner_config.lora is not None:
+                    self._base = settle_base(self.config, self._parts, folder, is_new=checkpoint is None)
                 self._held_out = HeldOut(
                     parts=self._parts,
                     sampling=self._rollout.sampling,
@@ -143,7 +147,7 @@ class Trainer:
                 self._source = self._make_source()
                 before, after, is_complete = run_to_end(self._train_and_close(folder, checkpoint))
             if is_complete:
-                self._save_model(folder / "model")
+                save_model(self._parts, folder / "model", base=self._base)
                 RunRecord(
                     started=started_at.isoformat(timespec="seconds"),
                     seconds=time.perf_counter() - started,
@@ -220,9 +224,11 @@ class Trainer:
         """
         config = self.config
         learner = self._make_learner(self._parts.policy, self.agent, self.learner_config)
+        if self.learner_config.lora is not None:
+            self._parts.policy = learner.policy  # which has the adapter
         if checkpoint is None:
             self._num_samples, done = 0, 0
-            await self._parts.sampler.update_weights(self._weights_of(learner), version=0)  # of the cold start
+            await self._parts.begin_sampling(learner, self._weights_of(learner), version=0)  # of the cold start
             with self.progress.phase("evaluation", 2 * self._held_out.num_tasks) as phase:
                 before = after = await self._held_out.evaluate(0, lambda trajectory: phase.advance())  # noqa: ARG005
             save_held_out(folder, "before", before)
@@ -316,7 +322,7 @@ class Trainer:
         self._quarantine.load_state_dict(checkpoint["quarantine"])
         self._num_samples, self._long_prompts.has_warned = checkpoint["num_samples"], checkpoint["has_warned"]
         learner.load_state_dict(checkpoint["learner"])
-        await self._parts.sampler.update_weights(self._weights_of(learner), version=step)
+        await self._parts.begin_sampling(learner, self._weights_of(learner), version=step)
         restore_random_states(checkpoint["random"])
         self.progress.line(f"going on in {folder} after step {step} of {self.config.steps}")
         return step
@@ -353,10 +359,3 @@ class Trainer:
         if self._parts.curriculum is not None:
             self._parts.mixture.weights = self._parts.curriculum.weights()
         return metrics | {f"env/{name}/weight": weight for name, weight in weights.items()}
-
-    def _save_model(self, folder: Path) -> None:
-        """Model and tokenizer in the form that `from_pretrained` loads."""
-        save_policy(self._parts.policy.module, folder)
-        backend = getattr(self._parts.tokenizer, "backend", None)
-        if backend is not None:
-            backend.save_pretrained(folder)
