@@ -76,6 +76,14 @@ GLOSSARY: Mapping[str, Mapping[str, str]] = {
         "mean_logprob_gap": "Mean absolute difference of their log-probabilities, nats a token.",
         "max_logprob_gap": "The largest such difference.",
     },
+    "modes": {
+        "staleness_mean": "Updates between the weights that sampled a token and those that learn from it, mean over "
+        "the tokens learned from.",
+        "staleness_max": "The most of them.",
+        "num_dropped_stale": "Episodes that were left out, with their groups, as they were older than "
+        "`training.max_staleness` allows.",
+        "num_in_flight_updates": "1 where the sampler took the new weights in the middle of episodes.",
+    },
     "time": {
         "seconds": "Wall time of the step.",
         "seconds_sampling": "Of these, producing tokens.",
