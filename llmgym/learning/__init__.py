@@ -17,6 +17,7 @@ from .loading import load_policy, load_with_tokenizer, save_policy, with_tokeniz
 from .lora import LoRAConfig  # noqa: E402
 from .model import Policy  # noqa: E402
 from .optimization import LearnerConfig  # noqa: E402
+from .parallel import ParallelConfig  # noqa: E402
 
 __all__ = [
     "ActionBatch",
@@ -33,6 +34,7 @@ __all__ = [
     "LoRAConfig",
     "ModelOutputs",
     "Need",
+    "ParallelConfig",
     "Policy",
     "RolloutSpec",
     "Unit",

@@ -43,6 +43,7 @@ from llmgym.scoring import Score
 
 WHOLE = ParallelConfig(reduce_dtype="")
 """Gradients are added up in the type that they are in."""
+HALF = ParallelConfig(compute_dtype="bfloat16")
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,9 @@ def cases() -> dict[str, Case]:
         "ppo, critic of its own": Case(PPO(minibatches=2), settings={"critic": model, "microbatch_tokens": 30}),
         "ppo, critic first": Case(PPO(minibatches=1), updates=3, settings={"critic": late}),
         "sft": Case(SFT(), groups=5, size=1, settings={"microbatch_tokens": 30}),
+        "bfloat16": Case(
+            GRPO(), updates=1, settings={"microbatch_tokens": 40, "parallel": HALF, "max_sampling_gap": 9}
+        ),
         "pairs": Case(Pairs(), groups=5, size=2, settings={"microbatch_tokens": 30}),
     }
 

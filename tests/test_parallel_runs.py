@@ -1,0 +1,121 @@
+"""Runs of two processes: one result, one voice, and one end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.two_processes import start_two
+
+from llmgym.cli.runs import resume, run_file
+from llmgym.errors import ConfigError
+from llmgym.learning import ParallelConfig, load_policy
+from llmgym.learning.parallel import joined
+from llmgym.training import RunProgress
+from llmgym.training.metrics import read_metrics
+
+QUICK = [
+    "steps=2",
+    "trackers=[]",
+    "cold_start.steps=3",
+    "cold_start.num_demonstrations=64",
+    "rollout.tasks_per_step=2",
+    "evaluation.num_tasks=4",
+    "checkpoint.every=1",
+]
+BIN = Path(sys.executable).parent
+TORCHRUN = ["torchrun", "--nproc-per-node", "2"]
+ACCELERATE = [
+    *("accelerate", "launch", "--cpu", "--num_processes", "2", "--num_machines", "1"),
+    *("--mixed_precision", "no", "--dynamo_backend", "no"),
+]
+
+
+def settings(folder: Path, *overrides: str) -> list[str]:
+    return [*QUICK, *overrides, f"output={json.dumps(str(folder))}"]
+
+
+def measured(folder: Path) -> list[dict[str, Any]]:
+    phases = ("cold_start", "train", "evaluation")
+    rows = [row for phase in phases for row in read_metrics(folder / "metrics.jsonl", phase)]
+    return [{name: value for name, value in row.items() if "second" not in name} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of one process."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    return run_file("demo", settings(folder), progress=RunProgress(quiet=True)).folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
+def test_a_run_of_two_processes_is_the_run_of_one(launcher: list[str], alone: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [str(BIN / launcher[0]), *launcher[1:], "-m", "llmgym", "train", "demo", *settings(folder)]
+
+    ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count(f"written to {folder}") == 1
+    for one, two in zip(measured(alone), measured(folder), strict=True):
+        assert one.keys() == two.keys()
+        for name, value in one.items():
+            assert two[name] == (pytest.approx(value, rel=1e-3, abs=1e-4) if isinstance(value, float) else value), name
+    first, second = (load_policy(each / "model").module.state_dict() for each in (alone, folder))
+    for name, weight in first.items():
+        torch.testing.assert_close(weight, second[name], rtol=1e-3, atol=1e-4)
+
+
+def wait_for(path: Path, processes: list[subprocess.Popen[str]]) -> None:
+    while not path.exists():
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_first_process_ends_both_and_one_alone_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    processes = start_two("-m", "llmgym", "train", "demo", *settings(folder, "steps=6"), stderr=subprocess.PIPE)
+    wait_for(folder / "checkpoints" / "step-000001" / "manifest.json", processes)
+
+    processes[0].send_signal(signal.SIGTERM)
+
+    said = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert f"llmgym train --resume {folder}" in said[0]
+    assert "resume" not in said[1]
+    assert 1 <= len(read_metrics(folder / "metrics.jsonl", "train")) < 6
+    assert resume(folder, progress=RunProgress(quiet=True)).is_complete
+    assert [row["step"] for row in read_metrics(folder / "metrics.jsonl", "train")] == list(range(1, 7))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_who_loses_the_other_process_ends_and_says_so(lost: int, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    processes = start_two("-m", "llmgym", "train", "demo", *settings(folder, "steps=40"), stderr=subprocess.PIPE)
+    wait_for(folder / "checkpoints" / "step-000001" / "manifest.json", processes)
+
+    processes[lost].kill()
+
+    _, said = processes[1 - lost].communicate(timeout=60)
+    assert processes[1 - lost].returncode > 0
+    assert "Another process of this learner is gone" in said
+    assert "Traceback" not in said
+    processes[lost].communicate()
+
+
+def test_sharding_by_accelerate_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+
+    with pytest.raises(ConfigError, match="shards the model itself"), joined(ParallelConfig()):
+        pass
