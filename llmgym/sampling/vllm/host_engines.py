@@ -31,6 +31,7 @@ Send = Callable[[Messages], None]
 
 _CPU_DEFAULTS = {"dtype": "float32", "block_size": 32, "enforce_eager": True, "kv_cache_memory_bytes": 1 << 30}
 _GPU_DEFAULTS = {"dtype": "bfloat16"}
+_CPU_PASS_TOKENS = 4096
 
 
 def start_engine(
@@ -46,10 +47,7 @@ def start_engine(
     """
     is_cpu = current_platform.is_cpu()
     kind = {"auto": "in_process" if is_cpu else "async"}.get(kind, kind)
-    given = {name: value for name, value in engine_args.items() if value is not None}
-    args = {**(_CPU_DEFAULTS if is_cpu else _GPU_DEFAULTS), **given}
-    if "weight_transfer_config" in args:
-        args["weight_transfer_config"] = WeightTransferConfig(**args["weight_transfer_config"])
+    args = complete_args(engine_args)
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = str(int(kind == "async"))
     server: InProcessServer | AsyncServer
     words = Words(record_kept_tokens)
@@ -66,6 +64,22 @@ def start_engine(
         "vocab_size": model_config.get_vocab_size(),
     }
     return server, facts
+
+
+def complete_args(engine_args: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of vLLM's engine, with what suits the place where nothing else is said."""
+    given = {name: value for name, value in engine_args.items() if value is not None}
+    if "weight_transfer_config" in given:
+        given["weight_transfer_config"] = WeightTransferConfig(**given["weight_transfer_config"])
+    if not current_platform.is_cpu():
+        return {**_GPU_DEFAULTS, **given}
+    args: dict[str, Any] = {**_CPU_DEFAULTS, **given}
+    if args.setdefault("enable_chunked_prefill", False) is False and "max_num_batched_tokens" not in args:
+        # A prompt that is computed in parts draws a token behind each part, and draws it back but behind the last;
+        # generators of a CPU cannot do that: vLLM 0.32 ends with "CPU Generator does not use offset".
+        longest = EngineArgs(**args).create_model_config().max_model_len
+        args["max_num_batched_tokens"] = max(longest, _CPU_PASS_TOKENS)
+    return args
 
 
 class InProcessServer:
