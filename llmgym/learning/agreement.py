@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ..errors import LearnerError
+from .action_batch import ActionBatch
 from .masking import masked_mean
 
 
@@ -28,19 +29,85 @@ def compare_logprobs(learner_BA: Tensor, sampling_BA: Tensor, mask_BA: Tensor) -
     }
 
 
-def require_agreement(agreement: dict[str, float], *, max_mean_gap: float) -> None:
+def require_agreement(agreement: dict[str, float], *, max_mean_gap: float, version: int = 0) -> None:
     """Refuse to learn where sampler and learner are different policies.
 
+    Args:
+        agreement: what `compare_logprobs` gives for tokens that the present weights sampled.
+        max_mean_gap: that is allowed, in nats a token.
+        version: of the weights; above 0 they were sent to the sampler after an update.
+
     Raises:
-        LearnerError: the mean gap exceeds `max_mean_gap`, in nats a token, or is not a number.
+        LearnerError: the mean gap is larger, or is not a number.
     """
     gap = agreement.get("mean_logprob_gap", 0.0)
     if gap <= max_mean_gap:
         return
+    when, causes = "Before any update", _CAUSES_AT_FIRST
+    if version > 0:
+        when, causes = f"After the weights of version {version} were sent to the sampler", _CAUSES_AFTER_SENDING
     raise LearnerError(
-        f"Before any update, sampler and learner disagree about the sampled tokens by {gap:.3g} nats a token on "
-        f"average (at most {agreement['max_logprob_gap']:.3g}); {max_mean_gap:g} is allowed. They are not the same "
-        "policy, so the update would be wrong. Usual causes: the sampler runs other weights than the learner; it "
-        "samples at a temperature other than the agent's; it reports log-probabilities before temperature; the tokens "
-        "were rendered again with another chat template. Raise max_sampling_gap if the gap is known and meant."
+        f"{when}, sampler and learner disagree about the sampled tokens by {gap:.3g} nats a token on average (at most "
+        f"{agreement['max_logprob_gap']:.3g}); {max_mean_gap:g} is allowed. They are not the same policy, so the "
+        f"update would be wrong. Usual causes: {causes}. Raise max_sampling_gap if the gap is known and meant."
     )
+
+
+_CAUSES_AT_FIRST = (
+    "the sampler runs other weights than the learner; it samples at a temperature other than the agent's; it reports "
+    "log-probabilities before temperature; the tokens were rendered again with another chat template"
+)
+_CAUSES_AFTER_SENDING = (
+    "the weights did not get into the sampler, or not all of them, such as an output head that is tied to the "
+    "embedding; the sampler goes on from a prefix cache that the old weights filled; the weights were converted on "
+    "their way"
+)
+
+
+class AgreementCheck:
+    """Asks for agreement at the first update of a run, and at the first one with weights that were sent since.
+
+    An error in how weights are sent does not show before.
+
+    Args:
+        max_mean_gap: that is allowed, in nats a token; of new weights, where both are float32, a fiftieth of it.
+        dtype: of the learner's weights.
+    """
+
+    def __init__(self, max_mean_gap: float, dtype: torch.dtype) -> None:
+        self._max_mean_gap, self._dtype = max_mean_gap, dtype
+        self.sampler_dtype: str | None = None
+        """Of the weights that the sampler runs, such as "bfloat16"; None: not known."""
+        self._is_sending_checked = False
+
+    def require(self, batch: ActionBatch, learner_BA: Tensor, *, is_first_update: bool, version: int | None) -> None:
+        """Look at the tokens that were sampled with exactly the present weights; where there are none, next time.
+
+        Args:
+            batch: with the sampler's log-probabilities.
+            learner_BA: the learner's.
+            is_first_update: nothing was learned yet.
+            version: of the present weights; None: nobody counts.
+
+        Raises:
+            LearnerError: they disagree.
+        """
+        if not is_first_update and (version is None or self._is_sending_checked):
+            return
+        now_BA = batch.sampled_with(version)
+        agreement = compare_logprobs(learner_BA, batch.required("sampling_logprobs_BA"), now_BA)
+        if is_first_update:
+            require_agreement(agreement, max_mean_gap=self._max_mean_gap)
+        elif agreement and version is not None:
+            self._is_sending_checked = True
+            require_agreement(agreement, max_mean_gap=self._explained_gap, version=version)
+
+    @property
+    def _explained_gap(self) -> float:
+        """The mean gap that rounding can explain: 0.01 to 0.02 in bfloat16, and in float32 below 0.00001 on a CPU."""
+        is_float32 = self._dtype == torch.float32 and self.sampler_dtype == "float32"
+        return self._max_mean_gap * (_SHARE_IN_FLOAT32 if is_float32 else 1.0)
+
+
+_SHARE_IN_FLOAT32 = 0.02
+"""Of the gap that is allowed. Not less: a GPU may multiply float32 matrices with fewer bits, which costs two digits."""

@@ -18,7 +18,7 @@ from ..errors import CheckpointError, ConfigError
 from .action_batch import ActionBatch
 from .agent import Agent, Group, ModelOutputs, Need
 from .aggregation import action_weights, weighted_loss
-from .agreement import compare_logprobs, require_agreement
+from .agreement import AgreementCheck, compare_logprobs
 from .correction import correct
 from .critic import (
     CriticHead,
@@ -88,6 +88,7 @@ class Learner:
         """Calls of `update`."""
         self.weight_version: int | None = None
         """Of the weights as they are before the next update, as the sampler numbers them; None: nobody says."""
+        self.agreement = AgreementCheck(self.config.max_sampling_gap, next(self.policy.module.parameters()).dtype)
         self.last_advantages: dict[Trajectory, np.ndarray] = {}
         """float32[num_actions] of each trajectory that the last update learned from; empty for agents without any."""
         self._generator = torch.Generator().manual_seed(self.config.seed)
@@ -112,7 +113,7 @@ class Learner:
             Metrics by name, all finite unless the name begins with "loss" or ends with "grad_norm".
 
         Raises:
-            LearnerError: sampler and learner disagree at the first update, or gradients stay non-finite.
+            LearnerError: `AgreementCheck` found that sampler and learner disagree, or gradients stay non-finite.
             ConfigError: the trajectories were sampled otherwise than the agent asks for.
         """
         num_given = sum(len(group) for group in groups)
@@ -371,16 +372,12 @@ class Learner:
         return components
 
     def _compare_with_sampler(self, batch: ActionBatch, learner_BA: Tensor) -> dict[str, float]:
-        """Metrics of agreement; at the very first update, disagreement about tokens of these weights is an error."""
+        """Metrics of agreement; disagreement is an error where `AgreementCheck` looks."""
         if self.agent.rollout is None or batch.sampling_logprobs_BA is None:
             return {}
-        sampling_BA, mask_BA = batch.sampling_logprobs_BA, batch.mask_BA
-        if self.num_updates == 0:
-            now_BA = batch.sampled_with(self.weight_version)
-            require_agreement(
-                compare_logprobs(learner_BA, sampling_BA, now_BA), max_mean_gap=self.config.max_sampling_gap
-            )
-        return compare_logprobs(learner_BA, sampling_BA, mask_BA)
+        is_first_update = self.num_updates == 0
+        self.agreement.require(batch, learner_BA, is_first_update=is_first_update, version=self.weight_version)
+        return compare_logprobs(learner_BA, batch.sampling_logprobs_BA, batch.mask_BA)
 
 
 def _advantages_of(trajectories: Sequence[Trajectory], batch: ActionBatch) -> dict[Trajectory, np.ndarray]:

@@ -41,8 +41,9 @@ class LearnerConfig:
     """Sampled tokens of the longest allowed trajectory, for agents that divide by it or charge for its nearness; a run
     sets it, with several environments to the longest of them all."""
     max_sampling_gap: float = 0.05
-    """At the first update: largest mean gap, in nats a token, between the log-probabilities of sampler and learner.
-    Rounding stays far below; `inf` switches the check off."""
+    """Largest mean gap, in nats a token, between the log-probabilities of sampler and learner at the first update, and
+    at the first with weights that were sent since; there a fiftieth of it where both are float32, which rounds less.
+    Rounding stays far below; `inf` switches the checks off."""
     critic: CriticConfig = field(default_factory=CriticConfig)
     """Of agents that need values."""
     kl: KLConfig | None = None

@@ -228,7 +228,7 @@ class Trainer:
             self._parts.policy = learner.policy  # which has the adapter
         if checkpoint is None:
             self._num_samples, done = 0, 0
-            await self._parts.begin_sampling(learner, self._weights_of(learner), version=0)  # of the cold start
+            await self._begin_sampling(learner, version=0)  # with what the cold start made of the weights
             with self.progress.phase("evaluation", 2 * self._held_out.num_tasks) as phase:
                 before = after = await self._held_out.evaluate(0, lambda trajectory: phase.advance())  # noqa: ARG005
             save_held_out(folder, "before", before)
@@ -273,6 +273,15 @@ class Trainer:
     def _weights_of(self, learner: Learner) -> WeightSource:
         """As the sampler takes them: an adapter alone, or all."""
         return learner.weight_source(merge=not getattr(self._parts.sampler, "takes_adapters", False))
+
+    async def _begin_sampling(self, learner: Learner, *, version: int) -> None:
+        """Give the sampler its first weights, those below an adapter among them."""
+        sampler = self._parts.sampler
+        learner.sampler_dtype = getattr(sampler, "dtype", None)
+        weights = self._weights_of(learner)
+        if weights.is_adapter:
+            await sampler.update_weights(learner.base_weight_source(), version=version)
+        await sampler.update_weights(weights, version=version)
 
     async def _step(self, learner: Learner, step: int, phase: Phase) -> Batch:
         """Collect, learn, hand the weights on, and log."""
@@ -322,7 +331,7 @@ class Trainer:
         self._quarantine.load_state_dict(checkpoint["quarantine"])
         self._num_samples, self._long_prompts.has_warned = checkpoint["num_samples"], checkpoint["has_warned"]
         learner.load_state_dict(checkpoint["learner"])
-        await self._parts.begin_sampling(learner, self._weights_of(learner), version=step)
+        await self._begin_sampling(learner, version=step)
         restore_random_states(checkpoint["random"])
         self.progress.line(f"going on in {folder} after step {step} of {self.config.steps}")
         return step

@@ -95,6 +95,12 @@ class VLLMSampler:
         """Time in which tokens were asked for."""
         return self._clock.seconds
 
+    @property
+    def dtype(self) -> str:
+        """Of the weights that vLLM runs, such as "bfloat16"."""
+        dtype: str = self._engine.facts["dtype"]
+        return dtype
+
     @asynccontextmanager
     async def session(self, *, seed: int) -> AsyncIterator[VLLMSession]:
         """A place for one episode; its random stream depends on `seed` alone."""
@@ -111,7 +117,7 @@ class VLLMSampler:
             self._weights = EngineWeights(
                 self._transfer,
                 shapes=self._shapes or source.shapes(),
-                dtype=self._engine.facts["dtype"],
+                dtype=self.dtype,
                 num_workers=self.settings.tensor_parallel_size,
             )
         try:
