@@ -42,7 +42,7 @@ def test_setting_out_of_range_is_refused(wrong, message):
 def test_weight_decay_leaves_norms_and_biases_alone():
     module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.LayerNorm(3))
 
-    optimizer = make_optimizer(module, LearnerConfig(weight_decay=0.1))
+    optimizer = make_optimizer(list(module.parameters()), LearnerConfig(weight_decay=0.1))
 
     decayed = [p for group in optimizer.param_groups if group["weight_decay"] == 0.1 for p in group["params"]]
     assert [id(p) for p in decayed] == [id(module[0].weight)]
@@ -53,6 +53,6 @@ def test_frozen_parameters_are_left_to_themselves():
     module = torch.nn.Linear(2, 3).requires_grad_(False)
     module.bias.requires_grad_(True)
 
-    optimizer = make_optimizer(module, LearnerConfig())
+    optimizer = make_optimizer(list(module.parameters()), LearnerConfig())
 
     assert [id(p) for group in optimizer.param_groups for p in group["params"]] == [id(module.bias)]

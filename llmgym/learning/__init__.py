@@ -9,6 +9,7 @@ from .action_batch import ActionBatch  # noqa: E402
 from .agent import Agent, Aggregation, BaseAgent, DataKind, Group, ModelOutputs, Need, RolloutSpec, Unit  # noqa: E402
 from .check_agent import check_agent  # noqa: E402
 from .checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from .compute import ComputeConfig  # noqa: E402
 from .correction import CorrectionConfig  # noqa: E402
 from .critic import CriticConfig  # noqa: E402
 from .kl import KLConfig  # noqa: E402
@@ -24,6 +25,7 @@ __all__ = [
     "Agent",
     "Aggregation",
     "BaseAgent",
+    "ComputeConfig",
     "CorrectionConfig",
     "CriticConfig",
     "DataKind",

@@ -83,6 +83,7 @@ class Learner:
         if Need.VALUES in agent.needs:
             self.critic = make_critic(self.policy, self.config.critic)
         self._distribute()
+        self.policy.use(self.config.compute)
         self.steps = OptimizerSteps(self.policy.module, self.critic, self.config)
         self.num_updates = 0
         """Calls of `update`."""

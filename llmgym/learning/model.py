@@ -14,6 +14,7 @@ from ..episode import Trajectory
 from ..errors import DataError
 from ..sampling.head import base_head_and_scaling
 from .agent import ModelOutputs
+from .compute import ComputeConfig, keeping_less
 from .head_logprobs import head_logprobs
 from .kept_logprobs import KeptSets, kept_logprobs, kept_sets
 
@@ -34,6 +35,14 @@ class Policy:
     def __init__(self, module: nn.Module, *, num_tokens: int | None = None) -> None:
         self.module, self.num_tokens = module.eval(), num_tokens
         self._base, self._head, self._scaling = base_head_and_scaling(module)
+        self.use(ComputeConfig())
+
+    def use(self, compute: ComputeConfig) -> None:
+        """Run the model so from here on."""
+        self._compute = compute
+        self._compiled: Callable[..., Any] | None = None
+        if compute.compile:
+            self._compiled = torch.compile(self.backbone, dynamic=True)
 
     @property
     def device(self) -> torch.device:
@@ -125,12 +134,13 @@ class Policy:
 
         The head works on the hidden states, or the first are the logits themselves.
         """
-        inputs = _inputs(input_ids, lengths)
-        if self._base is None:
-            outputs = self.module(**inputs, **({"output_hidden_states": True} if with_hidden else {}))
-            return outputs.logits, outputs.hidden_states[-1] if with_hidden else None
-        hidden: Tensor = self._base(**inputs).last_hidden_state
-        return hidden, hidden
+        inputs, model = _inputs(input_ids, lengths), self._compiled or self.backbone
+        with keeping_less(self.module, self._compute):
+            if self._base is None:
+                outputs = model(**inputs, **({"output_hidden_states": True} if with_hidden else {}))
+                return outputs.logits, outputs.hidden_states[-1] if with_hidden else None
+            hidden: Tensor = model(**inputs).last_hidden_state
+            return hidden, hidden
 
 
 def action_values(

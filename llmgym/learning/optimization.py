@@ -1,6 +1,7 @@
 """Settings of the learner, its learning-rate schedule and its optimizer."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError
+from .compute import ComputeConfig
 from .correction import CorrectionConfig
 from .critic import CriticConfig
 from .kl import KLConfig
@@ -51,6 +53,8 @@ class LearnerConfig:
     correction: CorrectionConfig | None = None
     """For a sampler that is not quite the learner's policy (another engine, precision or weights). Left out, a run has
     one of its own where the sampler does not sample with the learner's model, or the training is not synchronous."""
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    """What trades memory for time."""
     lora: LoRAConfig | None = None
     """Train low-rank adapters instead of the weights; left out to train all weights."""
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
@@ -96,20 +100,22 @@ class LearnerConfig:
         return self.learning_rate * (self.final_lr_share + (1 - self.final_lr_share) * falling)
 
 
-def make_optimizer(module: nn.Module, config: LearnerConfig, *, critic: nn.Module | None = None) -> torch.optim.AdamW:
+def make_optimizer(
+    parameters: Sequence[nn.Parameter], config: LearnerConfig, *, critic: Sequence[nn.Parameter] = ()
+) -> torch.optim.AdamW:
     """AdamW over all parameters that require a gradient.
 
     Each group's "lr_scale" is its learning rate as a multiple of the policy's.
     """
-    groups = _groups(module, config.weight_decay, lr_scale=1.0)
-    if critic is not None:
-        groups += _groups(critic, config.weight_decay, lr_scale=config.critic.learning_rate / config.learning_rate)
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
+    groups = _groups(parameters, config.weight_decay, lr_scale=1.0)
+    groups += _groups(critic, config.weight_decay, lr_scale=config.critic.learning_rate / config.learning_rate)
+    fused = True if config.compute.fused else None  # False would switch off torch's own choice of "foreach"
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
 
 
-def _groups(module: nn.Module, weight_decay: float, *, lr_scale: float) -> list[dict[str, Any]]:
+def _groups(parameters: Sequence[nn.Parameter], weight_decay: float, *, lr_scale: float) -> list[dict[str, Any]]:
     """Matrices, which decay, and the rest, which does not."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    parameters = [parameter for parameter in parameters if parameter.requires_grad]
     matrices = [parameter for parameter in parameters if parameter.dim() >= 2]
     others = [parameter for parameter in parameters if parameter.dim() < 2]
     groups = [

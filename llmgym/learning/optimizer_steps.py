@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import LearnerError
+from .compute import Masters
 from .optimization import LearnerConfig, make_optimizer
 from .update_metrics import UpdateReport
 
@@ -27,13 +28,21 @@ class OptimizerSteps:
 
     def __init__(self, policy: nn.Module, critic: nn.Module | None, config: LearnerConfig) -> None:
         self.config = config
-        self.optimizer = make_optimizer(policy, config, critic=critic)
-        self.num_planned = 0
-        """Steps so far, those left out included; the learning rate follows them."""
-        self._num_non_finite = 0
         self._parts: Mapping[str, nn.Module] = {"grad_norm": policy}
         if critic is not None:
             self._parts = {**self._parts, "critic_grad_norm": critic}
+        self._masters = [Masters(module, config.compute) for module in self._parts.values()]
+        self._parameters = {
+            name: [masters.of.get(parameter, parameter) for parameter in module.parameters()]
+            for (name, module), masters in zip(self._parts.items(), self._masters, strict=True)
+        }
+        """What the optimizer updates: the parameters, or their masters."""
+        self.optimizer = make_optimizer(
+            self._parameters["grad_norm"], config, critic=self._parameters.get("critic_grad_norm", ())
+        )
+        self.num_planned = 0
+        """Steps so far, those left out included; the learning rate follows them."""
+        self._num_non_finite = 0
 
     def take(self, report: UpdateReport) -> None:
         """One step along the gradients that are there, unless they are all zero or not finite; they are taken away.
@@ -60,6 +69,8 @@ class OptimizerSteps:
                 for group in self.optimizer.param_groups:
                     group["lr"] = learning_rate * group["lr_scale"]
                 self.optimizer.step()
+                for masters in self._masters:
+                    masters.hand_on()
                 report.num_taken += 1
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -69,8 +80,9 @@ class OptimizerSteps:
         Where all gradients of one are zero, they are taken away, or momentum would move its weights.
         """
         norms = {}
-        for name, module in self._parts.items():
-            parameters = list(module.parameters())
+        for masters in self._masters:
+            masters.collect()
+        for name, parameters in self._parameters.items():
             norm = nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
             norms[name] = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
             if norms[name] == 0:
@@ -84,9 +96,12 @@ class OptimizerSteps:
             "optimizer": self.optimizer.state_dict(),
             "num_planned": self.num_planned,
             "num_non_finite": self._num_non_finite,
+            "masters": [masters.state() for masters in self._masters],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`."""
         self.optimizer.load_state_dict(state["optimizer"])
+        for masters, tensors in zip(self._masters, state["masters"], strict=True):
+            masters.load_state(tensors)
         self.num_planned, self._num_non_finite = state["num_planned"], state["num_non_finite"]

@@ -1,0 +1,132 @@
+"""How the learner computes: options that change memory and time, and gradients by no more than rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+from torch.autograd.graph import save_on_cpu
+from torch.utils.checkpoint import checkpoint
+
+from ..errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """How the learner computes; none of it changes what it computes."""
+
+    master_weights: bool = True
+    """Weights in half precision have float32 copies, which the optimizer updates and gradients are summed in, at 8 more
+    bytes a trained weight. False: AdamW's updates below 1/256 of a weight in bfloat16 are rounded away, most of them at
+    usual learning rates. Of weights in float32 nothing is copied."""
+    fused: bool = False
+    """The optimizer's step in one kernel instead of several."""
+    offload_optimizer: bool = False
+    """Masters and moments of the optimizer, 12 bytes a trained weight, are in the CPU's memory, and so is its step."""
+    gradient_checkpointing: bool = False
+    """Of each layer only the input is kept for the backward pass, which computes the rest again: about a third more
+    time."""
+    offload_activations: bool = False
+    """What is kept for the backward pass is in the CPU's memory until then."""
+    compile: bool = False
+    """The model below the head runs through torch.compile; needs a C++ compiler, and minutes at the beginning for a
+    large model. The sampler runs it as it is, so that their log-probabilities differ by rounding."""
+
+    def __post_init__(self) -> None:
+        if self.compile and (self.gradient_checkpointing or self.offload_activations):
+            raise ConfigError(
+                "learner.compute.compile goes with neither gradient_checkpointing nor offload_activations, which "
+                "change how layers are called from outside of what is compiled. Choose one of them."
+            )
+
+
+@contextmanager
+def keeping_less(module: nn.Module, config: ComputeConfig) -> Iterator[None]:
+    """While the block runs, forward passes of `module` keep for the backward pass what `config` lets them.
+
+    Layers are as they were afterwards: others may run them too, such as a sampler.
+
+    Raises:
+        ConfigError: the model does not tell its layers.
+    """
+    if not torch.is_grad_enabled():
+        yield
+        return
+    with ExitStack() as stack:
+        if config.offload_activations:
+            stack.enter_context(save_on_cpu(pin_memory=next(module.parameters()).is_cuda))
+        for layer in _layers(module) if config.gradient_checkpointing else ():
+            # transformers' own switch does nothing in evaluation mode, in which the policy stays.
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+            stack.callback(delattr, layer, "forward")
+        yield
+
+
+def _layers(module: nn.Module) -> list[nn.Module]:
+    """Those that transformers means to be computed again."""
+    layers = [
+        part for part in module.modules() if any(c.__name__ == "GradientCheckpointingLayer" for c in type(part).__mro__)
+    ]
+    if not layers:
+        raise ConfigError(
+            f"learner.compute.gradient_checkpointing is set, but {type(module).__name__} has no layers of "
+            "transformers' class GradientCheckpointingLayer. Leave it out."
+        )
+    return layers
+
+
+class Masters:
+    """Parameters that the optimizer updates in the place of others, which follow them.
+
+    Gradients of each backward pass are added to theirs in float32, and taken from the parameters themselves.
+
+    Args:
+        module: whose trained parameters may need one.
+        config: which do.
+    """
+
+    def __init__(self, module: nn.Module, config: ComputeConfig) -> None:
+        self.of: dict[nn.Parameter, nn.Parameter] = {}
+        """By the parameter that they stand for."""
+        for parameter in module.parameters():
+            is_half = parameter.dtype.itemsize < 4 and config.master_weights
+            if hasattr(parameter, "full_tensor"):  # a part of a weight of several processes, which have their own way
+                continue
+            if parameter.requires_grad and (is_half or config.offload_optimizer):
+                dtype = torch.float32 if is_half else parameter.dtype
+                device = torch.device("cpu") if config.offload_optimizer else parameter.device
+                self.of[parameter] = nn.Parameter(parameter.detach().to(device=device, dtype=dtype, copy=True))
+                parameter.register_post_accumulate_grad_hook(self._take)
+
+    def _take(self, parameter: torch.Tensor) -> None:
+        master = self.of[parameter]  # type: ignore[index]
+        if parameter.grad is None:
+            return
+        gradient = parameter.grad.to(device=master.device, dtype=master.dtype)
+        master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+        parameter.grad = None
+
+    def collect(self) -> None:
+        """Take gradients that came to the parameters in another way than by a backward pass."""
+        for parameter in self.of:
+            self._take(parameter)
+
+    @torch.no_grad()
+    def hand_on(self) -> None:
+        """Have the parameters follow their masters."""
+        for parameter, master in self.of.items():
+            parameter.copy_(master)
+
+    def state(self) -> list[torch.Tensor]:
+        """The masters, in the order of the parameters; not copied."""
+        return [master.detach() for master in self.of.values()]
+
+    @torch.no_grad()
+    def load_state(self, state: list[torch.Tensor]) -> None:
+        """Take over a `state`. Raises ValueError where it is of other parameters."""
+        for master, tensor in zip(self.of.values(), state, strict=True):
+            master.copy_(tensor)
