@@ -100,7 +100,7 @@ class Masters:
                 dtype = torch.float32 if is_half else parameter.dtype
                 device = torch.device("cpu") if config.offload_optimizer else parameter.device
                 self.of[parameter] = nn.Parameter(parameter.detach().to(device=device, dtype=dtype, copy=True))
-                parameter.register_post_accumulate_grad_hook(self._take)
+                parameter.register_post_accumulate_grad_hook(self._take)  # type: ignore[no-untyped-call]
 
     def _take(self, parameter: torch.Tensor) -> None:
         master = self.of[parameter]  # type: ignore[index]

@@ -134,7 +134,8 @@ class Policy:
 
         The head works on the hidden states, or the first are the logits themselves.
         """
-        inputs, model = _inputs(input_ids, lengths), self._compiled or self.backbone
+        inputs = _inputs(input_ids, lengths)
+        model = self.backbone if self._compiled is None else self._compiled
         with keeping_less(self.module, self._compute):
             if self._base is None:
                 outputs = model(**inputs, **({"output_hidden_states": True} if with_hidden else {}))

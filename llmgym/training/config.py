@@ -34,7 +34,8 @@ class ModelConfig:
     device: str = "auto"
     """That the policy learns and samples on: "cpu", "cuda", "cuda:1"; "auto" is the first GPU, or else the CPU."""
     dtype: Precision = "float32"
-    """Of the weights; "bfloat16" halves the memory, and rounds away updates below 1/256 of a weight."""
+    """Of the weights, and of what is computed with them. Weights in "bfloat16" that learn have float32 copies, see
+    `learner.compute.master_weights`."""
 
 
 @dataclass(frozen=True, kw_only=True)
