@@ -10,8 +10,9 @@ import gymnasium as gym
 
 from ..episode import Trajectory
 from ..sampling import Sampler, SamplingParams
-from ..sampling.ray_cluster import ActorLost, RayActor
+from ..sampling.ray_cluster import ActorLost, Member, RayActor
 from ..sampling.remote_session import RemoteHost, RemoteSampler
+from ..sampling.session_wire import Wire
 from .collect import Collector, EpisodePlan
 
 
@@ -40,7 +41,9 @@ class EnvWorker(RayActor):
         self._playing: dict[int, asyncio.Task[Any]] = {}
         self._sampler: RemoteSampler
         self._collector: Collector
+        self._slots: asyncio.Semaphore
         self._seconds_told = 0.0
+        self._wires: dict[str, asyncio.Future[RemoteHost]] = {}
 
     async def start(self, spec: WorkerSpec) -> None:
         """Make environments.
@@ -52,10 +55,11 @@ class EnvWorker(RayActor):
             gym.registry.setdefault(env_id, env_spec)
         self._sampler = RemoteSampler(spec.client, sees_text=spec.sees_text)
         self._collector = Collector(pickle.loads(spec.pools), cast(Sampler, self._sampler), **spec.collector_kwargs)
+        self._slots = asyncio.Semaphore(spec.collector_kwargs["concurrency"])
         self._is_ready.set()
 
     async def play(
-        self, ticket: int, plan: EpisodePlan, sampling: SamplingParams, host: RemoteHost
+        self, ticket: int, plan: EpisodePlan, sampling: SamplingParams, host: Member
     ) -> tuple[Trajectory | None, float]:
         """One episode.
 
@@ -70,8 +74,7 @@ class EnvWorker(RayActor):
             since the last answer.
         """
         await self._is_ready.wait()
-        self._sampler.host.set(host)  # of this task alone
-        task = self._playing[ticket] = asyncio.ensure_future(self._collector.episode(plan, sampling))
+        task = self._playing[ticket] = asyncio.ensure_future(self._episode(plan, sampling, host))
         try:
             trajectory = await task
         except ActorLost:
@@ -80,6 +83,13 @@ class EnvWorker(RayActor):
             del self._playing[ticket]
         seconds, self._seconds_told = self._collector.env_seconds - self._seconds_told, self._collector.env_seconds
         return trajectory, seconds
+
+    async def _episode(self, plan: EpisodePlan, sampling: SamplingParams, host: Member) -> Trajectory:
+        if host.name not in self._wires:
+            self._wires[host.name] = asyncio.ensure_future(Wire.to(host))
+        self._sampler.host.set(await asyncio.shield(self._wires[host.name]))  # of this task alone
+        async with self._slots:
+            return await self._collector.episode(plan, sampling)
 
     async def cancel(self, ticket: int) -> None:
         """Stop playing an episode that nobody waits for any more."""

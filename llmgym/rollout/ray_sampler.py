@@ -18,6 +18,10 @@ from .collect import Collector, EpisodePlan
 from .env_pool import EnvPool
 from .env_worker import EnvWorker, WorkerSpec
 
+_SHARE_AHEAD = 8
+"""A worker holds one plan, and one more for so many episodes that it has under way, to go on with at once when an episode
+ends. More would wait there while another worker has nothing to do."""
+
 
 class RayCollector(Collector):
     """A collector whose episodes run in environment workers, each at one of the samplers.
@@ -43,13 +47,17 @@ class RayCollector(Collector):
         deterministic: bool = True,
         retries: int = 1,
     ) -> None:
-        super().__init__(pools, sampler, concurrency=concurrency, deterministic=deterministic, retries=retries)
         self._actors, config = sampler, sampler.config
-        self._kwargs = {
-            "concurrency": -(-concurrency // config.num_env_workers),
-            "deterministic": deterministic,
-            "retries": retries,
-        }
+        share = -(-concurrency // config.num_env_workers)
+        num_ahead = 1 + share // _SHARE_AHEAD
+        super().__init__(
+            pools,
+            sampler,
+            concurrency=(share + num_ahead) * config.num_env_workers,
+            deterministic=deterministic,
+            retries=retries,
+        )
+        self._kwargs = {"concurrency": share, "deterministic": deterministic, "retries": retries}
         self._pickled = sampler.cluster.by_value(list(self.pools))
         self._env_specs = {pool.env_id: gym.registry[pool.env_id] for pool in self.pools if pool.env_id in gym.registry}
         bundles = range(config.num_samplers, config.num_samplers + config.num_env_workers)
@@ -153,4 +161,8 @@ class RaySampler(RaySamplers):
             kwargs: keywords of `Collector`.
         """
         make = RayCollector if self.config.num_env_workers else Collector
-        return make(pools, self, **kwargs)
+        try:
+            return make(pools, self, **kwargs)
+        except BaseException:  # nobody else would end what was started
+            self.shut_down()
+            raise

@@ -33,7 +33,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from ..errors import ConfigError, SamplerError
 from .ray_config import RayConfig
 
-__all__ = ["ActorLost", "ByValuePickler", "Member", "RayActor", "RayCluster"]
+__all__ = ["ActorLost", "ByValuePickler", "Member", "RayActor", "RayCluster", "own_host_name"]
 
 _MIN_STORE_MIB = 128
 _SHARE_OF_SHM = 0.8
@@ -228,6 +228,11 @@ class RayCluster:
             f"{self.config.start_timeout_s:g} seconds. Ask for fewer samplers or environment workers, for fewer "
             "CPUs or GPUs for each, or wait longer with sampler.start_timeout_s."
         )
+
+
+def own_host_name() -> str:
+    """Where other nodes of the cluster reach this process."""
+    return str(ray.util.get_node_ip_address())
 
 
 def _without_zeros(bundle: Mapping[str, float]) -> dict[str, float]:

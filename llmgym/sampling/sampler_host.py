@@ -12,9 +12,10 @@ import torch
 
 from ..registry import load_object
 from .params import SamplingParams
-from .ray_cluster import RayActor
+from .ray_cluster import RayActor, own_host_name
 from .remote_session import SessionKey
 from .sampler import Completion, Sampler, Session
+from .session_wire import Address, WireServer
 from .shared_weights import PackedWeights, WeightChunk, rebuilt
 
 
@@ -55,6 +56,8 @@ class SamplerHost(RayActor):
         self._is_ready = asyncio.Event()
         self._held: dict[SessionKey, _Held] = {}
         self._sampler: Sampler
+        self._server = WireServer({"sample": self.sample, "fork": self.fork, "end": self.end})
+        self._address: Address
 
     async def start(self, spec: HostSpec, *chunks: WeightChunk) -> dict[str, bool]:
         """Make the sampler, with the newest weights.
@@ -75,6 +78,7 @@ class SamplerHost(RayActor):
         if spec.version is not None:
             source = PackedWeights(chunks[spec.num_first_chunks :], spec.is_adapter)
             await self._sampler.update_weights(source, version=spec.version)
+        self._address = await self._server.open(own_host_name())
         self._is_ready.set()
         return {name: getattr(self._sampler, name, False) for name in ("sees_text", "takes_adapters")}
 
@@ -121,8 +125,18 @@ class SamplerHost(RayActor):
         await self._is_ready.wait()
         return self._sampler.seconds
 
+    async def address(self) -> Address:
+        """Where `sample`, `fork` and `end` can be called through a socket."""
+        await self._is_ready.wait()
+        return self._address
+
+    async def forever(self) -> None:
+        """Never answers: whoever waits for it hears from Ray when this actor is lost."""
+        await asyncio.Event().wait()
+
     async def close(self) -> None:
         """As the sampler's."""
+        self._server.close()
         for key in list(self._held):
             await self.end(key)
         if self._is_ready.is_set():

@@ -1,8 +1,9 @@
 """The parts of a run, made from its config: policy, sampler, environments and their tasks."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..episode import Task
 from ..episode.waiting import run_to_end
@@ -111,10 +112,9 @@ def make_policy(config: RunConfig) -> tuple[Policy, Tokenizer]:
 
 def make_collector(config: RunConfig, pools: Sequence[EnvPool], sampler: Sampler) -> Collector:
     """What runs the episodes of a run."""
-    make = getattr(sampler, "make_collector", Collector)
+    make: Callable[..., Collector] = getattr(sampler, "make_collector", partial(Collector, sampler=sampler))
     return make(
         pools,
-        sampler,
         concurrency=config.rollout.concurrency,
         deterministic=config.rollout.deterministic,
         retries=config.rollout.retries,

@@ -1,6 +1,7 @@
 """Samplers for Ray's actors, which import this module by its name."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -45,3 +46,12 @@ class SlowSampler(ScriptedSampler):
         session = SlowSession(self._policy, seed)
         session.latency_s = self._latency_s
         yield session
+
+
+class KillingSampler(SlowSampler):
+    """Ends its process at the first turn."""
+
+    @asynccontextmanager
+    async def session(self, *, seed: int) -> AsyncIterator[ScriptedSession]:
+        os._exit(3)
+        yield ScriptedSession(self._policy, seed)
