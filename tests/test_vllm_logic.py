@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from llmgym.errors import ConfigError, MissingExtraError, SamplerError
 from llmgym.sampling import FinishReason, SamplingParams
@@ -105,6 +106,44 @@ def test_an_engine_that_is_started_again_is_as_paused_as_the_one_that_died():
     asyncio.run(pause_and_die())
 
     assert made.engines[1].calls == ["pause"]
+
+
+@pytest.mark.parametrize("updates", [0, 2])
+def test_weights_that_arrive_in_its_sleep_wake_only_what_they_need(updates):
+    made = sampler(colocated=True, weight_transfer="memory")
+    made._engine.facts["is_cpu"] = False
+    made._engine.wake = lambda tags: made._engine.__getattr__(f"wake {tags}")()
+
+    async def night() -> None:
+        await made.sleep()
+        for version in range(updates):
+            await made.update_weights(OneWeight(), version=version)
+        await made.wake()
+
+    asyncio.run(night())
+
+    woken = [call for call in made._engine.calls if call.startswith("wake")]
+    assert woken == (["wake ('weights',)", "wake ('kv_cache',)"] if updates else ["wake None"])
+    assert made._engine.calls[:2] + made._engine.calls[-1:] == ["pause", "sleep", "resume"]
+
+
+class OneWeight:
+    """Of a very small model."""
+
+    is_adapter = False
+
+    def shapes(self) -> dict[str, Any]:
+        return {"weight": ("float32", (2,))}
+
+    def __iter__(self) -> Any:
+        return iter([("weight", torch.ones(2))])
+
+
+def test_a_model_with_an_adapter_on_it_is_refused():
+    model = type("Model", (), {"save_pretrained": None, "peft_config": {}})()
+
+    with pytest.raises(ConfigError, match="adapter on it"):
+        SmallSampler(model)
 
 
 def test_closing_aborts_what_is_running_instead_of_starting_another_engine():

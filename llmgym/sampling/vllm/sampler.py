@@ -67,6 +67,8 @@ class VLLMSampler:
         self.num_restarts = self.num_resampled = 0
         self.takes_adapters = self.settings.lora_rank > 0
         is_module = hasattr(model, "save_pretrained")
+        if hasattr(model, "peft_config"):
+            raise ConfigError("The model has an adapter on it. Give the base model, and the adapter by update_weights.")
         if not is_module and (not isinstance(model, (str, Path)) or is_missing_folder(model)):
             raise ConfigError(
                 f"There is no model {model!r}. Give a folder, the id of a model, or a transformers module."
@@ -85,6 +87,8 @@ class VLLMSampler:
         self._engine = self._new_engine()
         self._restart: asyncio.Task[None] | None = None
         self._is_paused = self._is_asleep = self._is_closed = False
+        self._awake: tuple[str, ...] = ()
+        """What of the memory is back already while the sampler is asleep, for an update."""
         self._clock = _Clock()
         self._request_numbers = count()
 
@@ -120,6 +124,9 @@ class VLLMSampler:
                 dtype=self.dtype,
                 num_workers=self.settings.tensor_parallel_size,
             )
+        if self._is_asleep and "weights" not in self._awake:
+            self._awake = ("weights",)
+            await self._tell("wake", self._awake)
         try:
             await self._weights.update(self._engine, source, version=version, resume=not self._is_paused)
         except EngineDied:
@@ -142,14 +149,14 @@ class VLLMSampler:
         """
         await self.pause()
         if self._can_sleep and not self._is_asleep:
-            self._is_asleep = True
+            self._is_asleep, self._awake = True, ()
             await self._tell("sleep")
 
     async def wake(self) -> None:
         """Go on after `sleep`."""
         if self._is_asleep:
             self._is_asleep = False
-            await self._tell("wake")
+            await self._tell("wake", ("kv_cache",) if self._awake else None)
         await self.resume()
 
     async def close(self) -> None:
@@ -229,11 +236,11 @@ class VLLMSampler:
     def _can_sleep(self) -> bool:
         return self.settings.colocated and not self._engine.facts["is_cpu"]
 
-    async def _tell(self, name: str) -> None:
+    async def _tell(self, name: str, *args: Any) -> None:
         self._require_open()
         engine = self._engine
         try:
-            await getattr(engine, name)()
+            await getattr(engine, name)(*args)
         except EngineDied:
             await self._replace(engine)  # the new one is told how things stand
 
@@ -264,6 +271,7 @@ class VLLMSampler:
         if self._weights is not None:
             await self._weights.restore(engine, resume=False)
         if self._is_asleep:
+            self._awake = ()
             await engine.sleep()
         await (engine.pause() if self._is_paused else engine.resume())
         self._engine = engine
