@@ -43,6 +43,8 @@ def check_agent(agent: Agent) -> None:
       group's, equal rewards of equally long trajectories give advantage exactly 0.
     - At ratio 1 the component "policy" has the gradient of the plain policy gradient (token losses), and current
       log-probabilities passed as old ones change nothing.
+    - An agent that learns from rollouts of older weights too has a component "policy", which importance weights
+      multiply; one that does not says `learns_off_policy = False`.
 
     Raises:
         CheckError: lists each broken promise.
@@ -60,6 +62,7 @@ def check_agent(agent: Agent) -> None:
             kit.segments,
             kit.degenerate_group,
             kit.ratio_one,
+            kit.off_policy,
         ):
             problems += promise()
     if problems:
@@ -218,6 +221,16 @@ class _Kit:
         if self.agent.unit is Unit.TOKEN and not _close(on_policy, plain):
             problems.append('at ratio 1 the component "policy" has not the gradient of the plain policy gradient')
         return problems
+
+    def off_policy(self) -> list[str]:
+        if self.agent.rollout is None or not getattr(self.agent, "learns_off_policy", True):
+            return []
+        if "policy" in self.agent.loss(self._outputs(self.tables), self.agent.advantages(self.batch)):
+            return []
+        return [
+            'it has no loss component "policy" that importance weights could multiply where the sampler has older '
+            "weights; name the component so, or set `learns_off_policy = False`"
+        ]
 
     @property
     def _has_group_baseline(self) -> bool:

@@ -1,0 +1,155 @@
+"""What the learner makes of tokens that other weights sampled, and that every training mode learns the same."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from llmgym.agents.grpo import GRPO
+from llmgym.agents.reinforce import Reinforce
+from support.models import tiny_model
+
+import llmgym
+from llmgym.cli.runs import run_file
+from llmgym.episode import Segment, StopReason, Trajectory, TurnRecord
+from llmgym.errors import CheckError, LearnerError
+from llmgym.learning import ActionBatch, CorrectionConfig, Learner, LearnerConfig, Policy
+from llmgym.learning.check_agent import check_agent
+from llmgym.messages import AssistantMessage
+from llmgym.scoring import Score
+from llmgym.training import RunProgress, load_config
+from llmgym.training.config import plain
+from llmgym.training.metrics import read_metrics
+
+
+def trajectory(ids: list[int], reward: float) -> Trajectory:
+    token_ids = np.array(ids, dtype=np.int32)
+    return Trajectory(
+        segments=(Segment(token_ids, np.arange(len(ids)) > 1),),
+        turns=(TurnRecord(0, 2, len(ids), AssistantMessage(""), Score(reward=reward)),),
+        reward=reward,
+        terminated=True,
+        truncated=False,
+        stop_reason=StopReason.ANSWERED,
+        metadata={},
+    )
+
+
+def of_two_versions(older: Any, newer: Any) -> list[Trajectory]:
+    """Trajectories whose first two tokens `older` sampled, as version 0, and whose others `newer` did, as version 1."""
+    rows = [trajectory([1, 2, 3, 4, 5, 6, 7], 1.0), trajectory([3, 1, 9, 8, 7], 0.0), trajectory([2, 2, 5, 5], 0.5)]
+    tables = [Policy(m).action_outputs(rows, temperature=1.0).logprobs_BA.detach().numpy() for m in (older, newer)]
+    found = []
+    for index, row in enumerate(rows):
+        segment, is_new = row.segments[0], np.arange(row.num_actions) >= 2
+        logprobs = np.where(is_new, tables[1][index, : len(is_new)], tables[0][index, : len(is_new)])
+        segment = dataclasses.replace(
+            segment,
+            sampling_logprobs=np.concatenate([[0, 0], logprobs]).astype(np.float32),
+            weight_version=np.concatenate([[-1, -1], is_new]).astype(np.int32),
+        )
+        found.append(dataclasses.replace(row, segments=(segment,)))
+    return found
+
+
+def test_each_token_is_weighed_against_what_its_own_weights_said():
+    older, newer = tiny_model(0), tiny_model(1)
+    rows = of_two_versions(older, newer)
+    learner = Learner(
+        newer,
+        Reinforce(scale_by_std=False),
+        LearnerConfig(correction=CorrectionConfig(high=1e6), max_grad_norm=math.inf, max_sampling_gap=math.inf),
+    )
+    gradients: list[Any] = []
+    learner.steps.optimizer.step = lambda: gradients.append(newer.lm_head.weight.grad.clone())  # type: ignore[method-assign]
+
+    learner.update([[row] for row in rows])
+
+    batch = ActionBatch.from_trajectories(rows)
+    now_BA, then_BA = (Policy(m).action_outputs(rows, temperature=1.0).logprobs_BA for m in (newer, older))
+    weights_BA = torch.ones_like(now_BA)
+    weights_BA[:, :2] = (now_BA - then_BA)[:, :2].detach().exp()
+    advantages_B = batch.reward_B - batch.reward_B.mean()
+    loss = -(weights_BA * advantages_B[:, None] * now_BA)[batch.mask_BA].sum() / batch.num_tokens
+    (expected,) = torch.autograd.grad(loss, newer.lm_head.weight)
+    torch.testing.assert_close(gradients[0], expected.float(), atol=1e-6, rtol=1e-4)
+
+
+def test_the_agents_own_ratio_is_against_the_learner_and_not_against_the_sampler():
+    older, newer = tiny_model(0), tiny_model(1)
+    config = LearnerConfig(learning_rate=1e-12, correction=CorrectionConfig(), max_sampling_gap=math.inf)
+
+    metrics = Learner(newer, GRPO(epochs=2), config).update([of_two_versions(older, newer)])
+
+    assert metrics["ratio_max"] == pytest.approx(1, abs=1e-5)
+    assert metrics["correction_weight_max"] > 1.5
+    assert metrics["sampler_ratio_max"] == pytest.approx(metrics["correction_weight_max"], rel=1e-4)
+
+
+def test_the_first_update_asks_only_tokens_of_the_present_weights_to_agree():
+    older, newer = tiny_model(0), tiny_model(1)
+    rows = of_two_versions(older, newer)
+    learner = Learner(newer, GRPO())
+
+    learner.weight_version = 1
+    learner.update([rows])
+
+    learner = Learner(tiny_model(1), GRPO())
+    learner.weight_version = 0
+    with pytest.raises(LearnerError, match="sampler and learner disagree"):
+        learner.update([rows])
+
+
+class Nameless(Reinforce):
+    def loss(self, outputs, batch):
+        return {"reinforce": super().loss(outputs, batch)["policy"]}
+
+
+def test_an_agent_without_a_policy_loss_must_say_that_it_learns_from_the_newest_weights_only():
+    with pytest.raises(CheckError, match="importance weights could multiply"):
+        check_agent(Nameless())
+
+    honest = Nameless()
+    honest.learns_off_policy = False
+    check_agent(honest)
+
+
+@pytest.mark.slow
+def test_every_training_mode_learns_the_same(tmp_path: Path) -> None:
+    quiet = RunProgress(quiet=True)
+    start = tmp_path / "start"
+    shorter = ["cold_start.steps=400", "cold_start.num_demonstrations=5000", "steps=0", "evaluation.num_tasks=8"]
+    run_file("demo", [*shorter, f"output={json.dumps(str(start))}"], progress=quiet)
+    demo = plain(load_config(start / "config.toml"))
+    kept = {name: demo[name] for name in ("agent", "rollout", "learner", "threads")}
+
+    def success(name: str, training: dict[str, Any]) -> tuple[float, float]:
+        result = llmgym.train(
+            **kept,
+            env=demo["env"]["id"],
+            env_kwargs=demo["env"]["kwargs"],
+            model=start / "model",
+            steps=14,
+            evaluation={"every": 14, "num_tasks": 400},
+            training=training,
+            trackers=[],
+            output=str(tmp_path / name),
+            progress=quiet,
+        )
+        rows = read_metrics(result.folder / "metrics.jsonl", "evaluation")
+        before, after = [row["success"] for row in rows if row["decoding"] == "sampled"]
+        return before, after
+
+    found = {
+        "synchronous": success("synchronous", {}),
+        "one-step-off": success("one-step-off", {"mode": "one-step-off"}),
+        "asynchronous": success("asynchronous", {"mode": "asynchronous", "max_staleness": 2}),
+    }
+
+    after = [now for _, now in found.values()]
+    assert min(now - before for before, now in found.values()) > 0.25, found
+    assert max(after) - min(after) < 0.12, found
