@@ -17,6 +17,8 @@ _OURS = {
     "enable_sleep_mode": "colocated",
 }
 """Arguments of vLLM that the sampler decides, and what decides them."""
+_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""That vLLM makes room for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,18 @@ class VLLMSettings:
                 by = _OURS.get(name, f"the setting {name}")
                 raise ConfigError(f"engine_args has {name!r}, which is decided by {by}.")
 
+    @property
+    def _lora_room(self) -> int:
+        """The least rank of those that vLLM makes room for that holds ours.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        for rank in _LORA_RANKS:
+            if rank >= self.lora_rank:
+                return rank
+        raise ConfigError(f"lora_rank is {self.lora_rank}, but vLLM runs adapters up to rank {_LORA_RANKS[-1]}.")
+
     def vllm_args(self, model: str, *, max_batch: int) -> dict[str, Any]:
         """The arguments of vLLM's engine; what is None is left out there."""
         return {
@@ -96,6 +110,6 @@ class VLLMSettings:
             "enable_prefix_caching": True,
             "disable_log_stats": True,
             "worker_extension_cls": f"{__package__}.extension.WorkerExtension",
-            **({"enable_lora": True, "max_lora_rank": self.lora_rank} if self.lora_rank else {}),
+            **({"enable_lora": True, "max_lora_rank": self._lora_room} if self.lora_rank else {}),
             **self.engine_args,
         }
