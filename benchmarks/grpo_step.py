@@ -2,11 +2,11 @@
 
     python benchmarks/grpo_step.py --agent grpo --model 0.8M --lengths equal >> benchmarks/results/grpo_step.jsonl
 
-One JSON line: CPU seconds of the whole step and of all of it but sampling, and ratios; one thread, float32, the three in
-turn in one process, medians of the steps after the first. Each has its own copy of the same model and gets the same
+One JSON line: CPU seconds of the whole step and of all of it but sampling, and ratios; one thread, float32, the three
+in turn in one process, medians of the steps after the first. Each has its own copy of the same model and gets the same
 prompts, 4 of 65 tokens, with 8 samples each of 64 new tokens, or 8 to 64 ("ragged"), and random rewards. Ours and the
-minimal step sample with the torch sampler, TRL with transformers' `generate`, the fastest of its ways on a CPU. TRL runs
-without gradient checkpointing, which is faster than its default, and with all samples in one batch.
+minimal step sample with the torch sampler, TRL with transformers' `generate`, the fastest of its ways on a CPU. TRL
+runs without gradient checkpointing, which is faster than its default, and with all samples in one batch.
 """
 
 import argparse
@@ -181,9 +181,7 @@ class _Lengths(StoppingCriteria):  # type: ignore[misc]
 class BesideTRL(TrainerCallback):  # type: ignore[misc]
     """Lets TRL take its steps, and the others theirs in between."""
 
-    def __init__(
-        self, model: LlamaForCausalLM, agent: str, problem: Problem, others: dict[str, Any], ways: str
-    ) -> None:
+    def __init__(self, model: LlamaForCausalLM, agent: str, problem: Problem, others: dict[str, Any], way: str) -> None:
         self.problem, self.others, self.index = problem, others, 0
         self.seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ("trl", *others)}
         self.sampling = self.started = 0.0
@@ -213,8 +211,8 @@ class BesideTRL(TrainerCallback):  # type: ignore[misc]
                     save_strategy="no",
                     report_to=[],
                     disable_tqdm=True,
-                    **({"cache_implementation": "static"} if ways == "static" else {}),
-                    **({"use_transformers_continuous_batching": True} if ways == "continuous" else {}),
+                    **({"cache_implementation": "static"} if way == "static" else {}),
+                    **({"use_transformers_continuous_batching": True} if way == "continuous" else {}),
                 ),
                 processing_class=PreTrainedTokenizerFast(
                     tokenizer_object=tokenizer, pad_token="<end>", eos_token="<end>", unk_token="<end>"
@@ -224,7 +222,7 @@ class BesideTRL(TrainerCallback):  # type: ignore[misc]
                 ),
                 callbacks=[self],
             )
-        if ways != "continuous":
+        if way != "continuous":
             self.generate, model.generate = model.generate, self.generate_lengths
         self.turn, self.trainer._generate_single_turn = self.trainer._generate_single_turn, self.timed_turn
 

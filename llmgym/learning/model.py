@@ -17,6 +17,7 @@ from .agent import ModelOutputs
 from .compute import ComputeConfig, keeping_less
 from .head_logprobs import head_logprobs
 from .kept_logprobs import KeptSets, kept_logprobs, kept_sets
+from .packing import PackedSegments, can_pack, packed_states
 
 
 class Policy:
@@ -25,7 +26,8 @@ class Policy:
     Dropout is always off, with and without gradient, because the sampler has none: the module stays in evaluation
     mode. Where the base model followed by the output head, and scaling or soft-capping that the config names, gives the
     model's own logits (tried once, here), the head runs only at positions that predict an action, a part of the
-    vocabulary at a time; else the model's own logits are used, of all tokens.
+    vocabulary at a time; else the model's own logits are used, of all tokens. Where attention is of the plain kind
+    (tried, too), segments are packed without padding, and a prompt that several begin with is computed once.
 
     Args:
         module: a transformers causal language model, or anything that is called the same way.
@@ -35,6 +37,7 @@ class Policy:
     def __init__(self, module: nn.Module, *, num_tokens: int | None = None) -> None:
         self.module, self.num_tokens = module.eval(), num_tokens
         self._base, self._head, self._scaling = base_head_and_scaling(module)
+        self._can_pack = self._base is not None and can_pack(self._base)
         self.use(ComputeConfig())
 
     def use(self, compute: ComputeConfig) -> None:
@@ -92,10 +95,11 @@ class Policy:
             return ModelOutputs(
                 empty, empty.clone() if with_entropy else None, empty.clone() if critic is not None else None
             )
-        tensors = [torch.from_numpy(array).to(self.device) for array in layout]
-        input_ids, lengths, segments, positions, targets, rows, columns = tensors
-        states, hidden = self._states(input_ids, lengths, with_hidden=critic is not None)
-        states, sets = states[segments, positions], kept_sets(trajectories)
+        targets, rows, columns = (
+            torch.from_numpy(array).to(self.device) for array in (layout.targets, layout.rows, layout.columns)
+        )
+        states, hidden = self._states_before(layout, with_hidden=critic is not None)
+        sets = kept_sets(trajectories)
         settings = {"temperature": temperature, "with_entropy": with_entropy}
         logprobs, entropies = self._head_outputs(states, targets, sets, **settings)
 
@@ -105,7 +109,7 @@ class Policy:
         return ModelOutputs(
             table(logprobs),
             table(entropies) if entropies is not None else None,
-            table(critic(hidden[segments, positions])) if critic is not None and hidden is not None else None,
+            table(critic(hidden)) if critic is not None and hidden is not None else None,
         )
 
     def _head_outputs(
@@ -129,19 +133,34 @@ class Policy:
         entropies = torch.cat([within[1], whole[1]])
         return logprobs, torch.zeros_like(entropies).index_put((where,), entropies)
 
-    def _states(self, input_ids: Tensor, lengths: Tensor, *, with_hidden: bool) -> tuple[Tensor, Tensor | None]:
-        """What the head works on at each position, and hidden states if asked for, both (S, T, _).
+    def _states_before(self, layout: _Layout, *, with_hidden: bool) -> tuple[Tensor, Tensor | None]:
+        """What the head works on before each of N actions, and hidden states if asked for, both (N, _).
 
         The head works on the hidden states, or the first are the logits themselves.
         """
-        inputs = _inputs(input_ids, lengths)
-        model = self.backbone if self._compiled is None else self._compiled
         with keeping_less(self.module, self._compute):
-            if self._base is None:
-                outputs = model(**inputs, **({"output_hidden_states": True} if with_hidden else {}))
-                return outputs.logits, outputs.hidden_states[-1] if with_hidden else None
-            hidden: Tensor = model(**inputs).last_hidden_state
-            return hidden, hidden
+            packed = layout.packed() if self._is_packing else None
+            if packed is not None and packed.pays():
+                places = torch.from_numpy(packed.places(layout.segments, layout.positions)).to(self.device)
+                hidden = packed_states(self._base, packed).index_select(0, places)
+                return hidden, hidden
+            input_ids, lengths, segments, positions = (
+                torch.from_numpy(array).to(self.device)
+                for array in (layout.input_ids, layout.lengths, layout.segments, layout.positions)
+            )
+            inputs, model = _inputs(input_ids, lengths), self._compiled or self.backbone
+            if self._base is not None:
+                hidden = model(**inputs).last_hidden_state[segments, positions]
+                return hidden, hidden
+            outputs = model(**inputs, **({"output_hidden_states": True} if with_hidden else {}))
+            logits = outputs.logits[segments, positions]
+            return logits, outputs.hidden_states[-1][segments, positions] if with_hidden else None
+
+    @property
+    def _is_packing(self) -> bool:
+        """Not where layers run again in the backward pass, in which attention is the usual one, or are compiled."""
+        is_as_usual = self._compiled is None and not self._compute.gradient_checkpointing
+        return self._can_pack and self._base is not None and is_as_usual
 
 
 def action_values(
@@ -238,6 +257,11 @@ class _Layout:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         yield from (self.input_ids, self.lengths, self.segments, self.positions, self.targets, self.rows, self.columns)
+
+    def packed(self) -> PackedSegments:
+        """The same segments without padding; what is before the first action of several stands once."""
+        _, first = np.unique(self.segments, return_index=True)
+        return PackedSegments(self.input_ids, self.lengths, self.positions[first] + 1)
 
     @classmethod
     def of(cls, trajectories: Sequence[Trajectory]) -> _Layout | None:

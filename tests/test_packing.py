@@ -1,0 +1,151 @@
+"""Packed segments give the log-probabilities and gradients of a padded table, or are not used."""
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from llmgym.learning.packing import PackedSegments, can_pack
+from support.models import VOCABULARY, tiny_model
+
+from llmgym.episode import Segment, StopReason, Trajectory
+from llmgym.learning import Policy
+from llmgym.learning.compute import ComputeConfig
+
+tokens = st.integers(0, VOCABULARY - 1)
+prompts = st.lists(tokens, min_size=1, max_size=5)
+rests = st.lists(st.tuples(tokens, st.booleans()), max_size=6)
+
+
+@st.composite
+def groups(draw):
+    """Rows of a few prompts, ragged: at least one action each, others between tokens that were not sampled."""
+    rows = []
+    for prompt in draw(st.lists(prompts, min_size=1, max_size=3)):
+        for rest in draw(st.lists(rests, min_size=1, max_size=4)):
+            ids = [*prompt, draw(tokens), *(token for token, _ in rest)]
+            rows.append((ids, [False] * len(prompt) + [True] + [is_action for _, is_action in rest]))
+    return draw(st.permutations(rows))
+
+
+def trajectory(ids, mask):
+    return Trajectory(
+        segments=(Segment(np.array(ids, dtype=np.int32), np.array(mask)),),
+        turns=(),
+        reward=0.0,
+        terminated=True,
+        truncated=False,
+        stop_reason=StopReason.ANSWERED,
+        metadata={},
+    )
+
+
+def group(num_samples=8, prompt=40, answer=10):
+    return [trajectory([1] * prompt + [row] * answer, [False] * prompt + [True] * answer) for row in range(num_samples)]
+
+
+def logprobs_and_gradients(policy, rows):
+    policy.module.zero_grad()
+    outputs = policy.action_outputs(rows, temperature=0.7, with_entropy=True, critic=lambda hidden: hidden.sum(-1))
+    outputs.logprobs_BA.sin().sum().backward(retain_graph=True)
+    gradients = [parameter.grad.clone() for parameter in policy.module.parameters()]
+    return [outputs.logprobs_BA, outputs.entropy_BA, outputs.values_BA, *gradients]
+
+
+@settings(max_examples=30)
+@given(groups())
+def test_packed_rows_give_the_numbers_and_gradients_of_padded_ones(rows):
+    rows = [trajectory(*row) for row in rows]
+    packed, padded = POLICY, Policy(POLICY.module)
+    padded._can_pack = False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PackedSegments, "pays", lambda _: True)
+        found = logprobs_and_gradients(packed, rows)
+    expected = logprobs_and_gradients(padded, rows)
+
+    assert packed._can_pack
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+POLICY = Policy(tiny_model().double())
+
+
+def model(kind, **options):
+    torch.manual_seed(0)
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0}
+    config = getattr(transformers, kind + "Config")(**sizes, **heads, **options)
+    return getattr(transformers, kind + "ForCausalLM")(config).eval()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: model("Qwen2"),
+        lambda: model("Qwen3", head_dim=8),
+        lambda: model("Mixtral", num_local_experts=4, num_experts_per_tok=2),
+        lambda: model("Granite", attention_multiplier=0.3),
+        lambda: tiny_model(attn_implementation="eager"),
+        lambda: transformers.GPT2LMHeadModel(
+            transformers.GPT2Config(vocab_size=VOCABULARY, n_positions=64, n_embd=32, n_layer=2, n_head=4)
+        ).eval(),
+    ],
+    ids=["qwen2", "qwen3", "experts", "scaled scores", "eager", "learned positions"],
+)
+def test_architectures_with_plain_attention_are_packed(make):
+    policy, padded = (Policy(make()) for _ in range(2))
+    padded.module.load_state_dict(policy.module.state_dict())
+    padded._can_pack = False
+    implementation = policy.module.config._attn_implementation
+
+    found, expected = (one.action_outputs(group(), temperature=1.0).logprobs_BA for one in (policy, padded))
+
+    assert policy._can_pack
+    assert policy.module.config._attn_implementation == implementation
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: model("Mistral", sliding_window=3),
+        lambda: model("Gemma2", head_dim=8, layer_types=["full_attention"] * 2, sliding_window=None),
+        lambda: transformers.MambaForCausalLM(
+            transformers.MambaConfig(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=1, state_size=4)
+        ),
+        lambda: transformers.BloomForCausalLM(
+            transformers.BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=1, n_head=4)
+        ),
+    ],
+    ids=["windows", "soft-capped scores", "no attention", "attention of its own"],
+)
+def test_other_architectures_are_not(make):
+    assert not can_pack(make().eval().base_model)
+
+
+def test_a_prompt_that_several_share_stands_once_and_padding_nowhere():
+    ids = np.array([[5, 6, 7, 0], [5, 6, 8, 9], [5, 0, 0, 0]])
+
+    packed = PackedSegments(ids, np.array([3, 4, 1]), np.array([2, 2, 1]))
+
+    assert packed.ids.tolist() == [5, 6, 5, 7, 8, 9]
+    assert packed.positions.tolist() == [0, 1, 0, 2, 2, 3]
+    places = packed.places(np.array([0, 1, 1, 2]), np.array([2, 0, 3, 0]))
+    assert places.tolist() == [3, 0, 5, 2]
+
+
+def test_rows_are_padded_where_packing_saves_little_or_attention_runs_again_in_the_backward_pass(monkeypatch):
+    calls = []
+    monkeypatch.setattr("llmgym.learning.model.packed_states", lambda *given: calls.append(given))
+    policy = Policy(tiny_model())
+
+    policy.action_outputs(group(num_samples=1), temperature=1.0)
+    policy.action_outputs(group(prompt=1), temperature=1.0)
+    policy.use(ComputeConfig(gradient_checkpointing=True))
+    policy.action_outputs(group(), temperature=1.0)
+
+    assert policy._can_pack
+    assert not calls
