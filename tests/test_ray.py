@@ -208,6 +208,8 @@ def test_actors_that_no_node_can_hold_are_an_error_that_says_how_many_are_asked_
 
 
 def test_a_run_trains_with_two_samplers_and_two_workers(ray_folder, tmp_path):
+    from llmgym.training.metrics import read_metrics
+
     result = llmgym.train(
         env="llmgym/Copy-v0",
         agent="grpo",
@@ -218,7 +220,7 @@ def test_a_run_trains_with_two_samplers_and_two_workers(ray_folder, tmp_path):
         output=str(tmp_path / "run"),
     )
 
-    rows = [row for row in llmgym.training.metrics.read_metrics(result.folder / "metrics.jsonl", "train")]
+    rows = list(read_metrics(result.folder / "metrics.jsonl", "train"))
     assert [row["step"] for row in rows] == [1, 2]
     assert all(row["seconds_sampling"] > 0 and row["num_invalid"] == 0 for row in rows)
 
@@ -231,7 +233,8 @@ def test_a_ray_of_our_own_is_gone_after_an_interrupt_and_stdout_is_the_callers(r
         from llmgym.rollout.ray_sampler import RaySampler
         from llmgym.sampling import SamplingParams
 
-        sampler = RaySampler(None, sampler=SlowSampler, settings={"latency_s": 60.0}, address="local", temp_dir=sys.argv[1])
+        slow = {"sampler": SlowSampler, "settings": {"latency_s": 60.0}}
+        sampler = RaySampler(None, **slow, address="local", temp_dir=sys.argv[1])
         collector = sampler.make_collector([EnvPool("llmgym/Calculator-v0", env_kwargs={"limits": LIMITS})])
         plans = plan_groups(collector.tasks("train").first(2), group_size=1, seed=(0,))
         threading.Timer(2, os.kill, (os.getpid(), signal.SIGINT)).start()

@@ -19,8 +19,8 @@ from .env_pool import EnvPool
 from .env_worker import EnvWorker, WorkerSpec
 
 _SHARE_AHEAD = 8
-"""A worker holds one plan, and one more for so many episodes that it has under way, to go on with at once when an episode
-ends. More would wait there while another worker has nothing to do."""
+"""A worker holds one plan, and one more for so many episodes that it has under way, to go on with at once when one of
+them ends. More would wait there while another worker has nothing to do."""
 
 
 class RayCollector(Collector):

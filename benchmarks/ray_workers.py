@@ -1,0 +1,124 @@
+"""How much of the ideal speed do episodes keep in 1, 2 and 4 Ray environment workers?
+
+Prints one JSON line. A worker plays one episode at a time, or as many as asked for, each of four turns (three calls of
+the calculator, then the answer); one sampler actor takes 50 ms for any turn, however many wait. So the ideal is a turn
+of every episode under way each 50 ms; the efficiency is the speed of the median round over it. Environments, workers
+and samplers are there before. Rounds of the three numbers of workers take turns, so that whatever else runs on the
+machine hits all of them.
+
+    python benchmarks/ray_workers.py [--episodes-per-worker 1] [--rounds 9]
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from importlib.metadata import version
+
+import llmgym
+from llmgym.rollout import Collector, EnvPool, plan_groups
+from llmgym.rollout.ray_sampler import RaySampler
+from llmgym.sampling import SamplingParams, ScriptedSampler
+from llmgym.sampling.sampler import Completion
+from llmgym.sampling.scripted_sampler import ScriptedSession
+
+LATENCY_S = 0.05
+NUM_CALLS = 3
+LIMITS = {"turns": 8, "turn_tokens": 96, "episode_tokens": 512, "context_tokens": 1024}
+WORKERS = (1, 2, 4)
+EPISODES_IN_A_ROW = 8
+SHARES = {"sampler_cpus": 0.1, "env_worker_cpus": 0.1, "object_store_mib": 128}
+
+
+class SlowSession(ScriptedSession):
+    """Says its script, a little later."""
+
+    async def sample(self, prompt_ids: Sequence[int], params: SamplingParams) -> Completion:
+        await asyncio.sleep(LATENCY_S)
+        return await super().sample(prompt_ids, params)
+
+
+class SlowSampler(ScriptedSampler):
+    """Calls the calculator until it was called often enough, then says a number; for any number of sessions at once."""
+
+    def __init__(self, module: None, **settings: object) -> None:  # noqa: ARG002  called as a registered one is
+        tokenizer = llmgym.ByteTokenizer()
+        call = [*tokenizer.encode("<call>37*81</call>"), tokenizer.eos_id]
+        answer = [*tokenizer.encode("2997"), tokenizer.eos_id]
+        (tool_header,) = tokenizer.header("tool")
+        super().__init__(lambda prompt, *_: answer if list(prompt).count(tool_header) >= NUM_CALLS else call)
+
+    @asynccontextmanager
+    async def session(self, *, seed: int) -> AsyncIterator[ScriptedSession]:
+        yield SlowSession(self._policy, seed)
+
+
+def measure(num_per_worker: int, num_rounds: int) -> dict[str, dict[str, float]]:
+    """Speeds by number of workers."""
+    with tempfile.TemporaryDirectory(prefix="ray") as folder, ExitStack() as stack:
+        collectors: dict[int, Collector] = {}
+        for workers in WORKERS:
+            sampler = RaySampler(None, sampler=SlowSampler, num_env_workers=workers, temp_dir=folder, **SHARES)
+            stack.callback(sampler.shut_down)  # the first, which started Ray, comes last
+            pool = EnvPool("llmgym/Calculator-v0", env_kwargs={"limits": LIMITS})
+            collectors[workers] = sampler.make_collector([pool], concurrency=workers * num_per_worker)
+            stack.callback(collectors[workers].close)
+        seconds: dict[int, list[float]] = {workers: [] for workers in WORKERS}
+        for round_index in range(1 + num_rounds):  # the first warms up
+            for workers, collector in collectors.items():
+                num_episodes = workers * num_per_worker * EPISODES_IN_A_ROW
+                plans = plan_groups(collector.tasks("train").first(num_episodes), group_size=1, seed=(round_index,))
+                started = time.perf_counter()
+                trajectories = asyncio.run(collector.run(plans, SamplingParams()))
+                took = time.perf_counter() - started
+                assert sum(len(trajectory.turns) for trajectory in trajectories) == num_episodes * (NUM_CALLS + 1)
+                if round_index:
+                    seconds[workers].append(took)
+    ideal = EPISODES_IN_A_ROW * (NUM_CALLS + 1) * LATENCY_S
+    return {
+        str(workers): {
+            "efficiency": ideal / statistics.median(took),
+            "efficiency_min": ideal / max(took),
+            "efficiency_max": ideal / min(took),
+            "turns_per_second": workers
+            * num_per_worker
+            * EPISODES_IN_A_ROW
+            * (NUM_CALLS + 1)
+            / statistics.median(took),
+        }
+        for workers, took in seconds.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--episodes-per-worker", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    load_before = os.getloadavg()[0]
+    print(
+        json.dumps(
+            {
+                "benchmark": "ray_workers",
+                "latency_s": LATENCY_S,
+                "episodes_per_worker": options.episodes_per_worker,
+                "by_workers": measure(options.episodes_per_worker, options.rounds),
+                "ray": version("ray"),
+                "load_before": load_before,
+                "load_after": os.getloadavg()[0],
+                "python": platform.python_version(),
+                "cpus": os.cpu_count(),
+                "machine": platform.machine(),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
