@@ -68,7 +68,7 @@ def _receive(channel: socket.socket, inbox: SimpleQueue[Any]) -> None:
 
 def _end() -> None:
     """End this process and all that it started, at once."""
-    kill_group(os.getpgrp(), last=os.getpid())
+    kill_group(os.getpid(), last=os.getpid())  # it leads a group of its own
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

@@ -4,7 +4,6 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
@@ -32,6 +31,7 @@ Send = Callable[[Messages], None]
 _CPU_DEFAULTS = {"dtype": "float32", "block_size": 32, "enforce_eager": True, "kv_cache_memory_bytes": 1 << 30}
 _GPU_DEFAULTS = {"dtype": "bfloat16"}
 _CPU_PASS_TOKENS = 4096
+_SECONDS_BETWEEN_LOOKS = 0.1
 
 
 def start_engine(
@@ -178,7 +178,6 @@ class AsyncServer:
     def serve(self, inbox: SimpleQueue[Messages], send: Send) -> None:
         """Raises EngineDeadError when a process of the engine has ended; else it never returns."""
         asyncio.set_event_loop(self._loop)
-        died: asyncio.Future[None] = self._loop.create_future()
 
         def forward() -> None:
             while True:
@@ -191,12 +190,11 @@ class AsyncServer:
 
         outbox = Outbox(self._loop, send)
         threading.Thread(target=forward, daemon=True).start()
-        self._loop.run_until_complete(self._until_death(died))
+        self._loop.run_until_complete(self._until_death())
 
-    async def _until_death(self, died: asyncio.Future[None]) -> None:
+    async def _until_death(self) -> None:
         while not self.engine.errored:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(died), 0.2)
+            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
         raise EngineDeadError
 
     def _handle(self, message: tuple[Any, ...], outbox: "Outbox") -> None:

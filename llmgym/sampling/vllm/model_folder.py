@@ -1,5 +1,6 @@
 """A model of this process, written where vLLM can load it."""
 
+import os
 import shutil
 import tempfile
 import weakref
@@ -15,7 +16,12 @@ class ModelFolder:
 
     def __init__(self) -> None:
         self.path = tempfile.mkdtemp(prefix="llmgym-model-")
-        self.remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        self.remove = weakref.finalize(self, _remove, os.getpid(), self.path)
+
+
+def _remove(owner: int, path: str) -> None:
+    if os.getpid() == owner:  # and not a fork that ends
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def module_in_folder(module: Any) -> ModelFolder:

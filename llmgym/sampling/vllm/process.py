@@ -27,7 +27,6 @@ _ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_NO_USAGE_STATS": "1",
     "OMP_WAIT_POLICY": "passive",
-    "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
 }
 """Of the engine's process, where nothing else is set."""
 
@@ -60,7 +59,7 @@ class EngineProcess:
         self._channel, theirs = socket.socketpair()
         with theirs, self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", f"{__package__}.host", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", f"{__package__}.host", str(theirs.fileno())],
                 env=self._child_environment(environment or {}),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -68,7 +67,7 @@ class EngineProcess:
                 stderr=log,
                 start_new_session=True,
             )
-        self._finalizer = weakref.finalize(self, _end, self._process, self._channel, self._folder)
+        self._finalizer = weakref.finalize(self, _end, os.getpid(), self._process, self._channel, self._folder)
         self._frames = Frames()
         self._outbox: list[tuple[Any, ...]] = []
         self._waiting: dict[str | int, asyncio.Future[Any]] = {}
@@ -106,9 +105,10 @@ class EngineProcess:
         raise SamplerError(f"vLLM's process ended with status {status} while it started.{tail}")
 
     def _receive_blocking(self) -> Any:
-        while data := self._channel.recv(_MAX_BYTES):
-            for messages in self._frames.feed(data):
-                yield from messages
+        with suppress(ConnectionResetError):
+            while data := self._channel.recv(_MAX_BYTES):
+                for messages in self._frames.feed(data):
+                    yield from messages
 
     # -- what an engine does -----------------------------------------------------------------------------------
 
@@ -247,12 +247,11 @@ class EngineProcess:
         if self._loop is not None and self._loop.is_running() and self._waiting:
             raise SamplerError("Another event loop is using this sampler. Use it from one loop at a time.")
         self._stop_listening()
-        left, self._waiting, self._outbox = self._waiting, {}, []
         loop.add_reader(self._channel, self._receive)
         self._loop = loop
-        for key in left:  # whoever waited in the last loop is gone with it
-            if isinstance(key, str):
-                self._send(("abort", key))
+        left, self._waiting, unsent, self._outbox = self._waiting, {}, self._outbox, []
+        for message in [*unsent, *(("abort", key) for key in left if isinstance(key, str))]:
+            self._send(message)  # whoever waited in the last loop is gone with it
 
     def _stop_listening(self) -> None:
         if self._loop is not None and not self._loop.is_closed():
@@ -316,8 +315,10 @@ def _new_folder() -> str:
     return tempfile.mkdtemp(prefix="llmgym-vllm-", dir="/tmp" if is_long else None)
 
 
-def _end(process: "subprocess.Popen[bytes]", channel: socket.socket, folder: str) -> None:
+def _end(owner: int, process: "subprocess.Popen[bytes]", channel: socket.socket, folder: str) -> None:
     """Leave nothing of the engine. At the end of the channel the process ends itself and what it started."""
+    if os.getpid() != owner:  # a fork that ends
+        return
     channel.close()
     with suppress(subprocess.TimeoutExpired):
         process.wait(_SECONDS_TO_END)
