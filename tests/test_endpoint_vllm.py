@@ -13,9 +13,6 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-
-pytest.importorskip("torch")
-
 import torch
 from support.tiny_vllm import tiny_vllm_model
 

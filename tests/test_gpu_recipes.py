@@ -4,9 +4,6 @@ import json
 import re
 
 import pytest
-
-pytest.importorskip("torch")
-
 import torch
 from support.chat_families import FAMILIES, backend_of
 
