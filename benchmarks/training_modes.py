@@ -1,0 +1,131 @@
+"""The demo's task in each training mode, from the same cold start: held-out success, and the time that overlap saves.
+
+    python benchmarks/training_modes.py
+
+makes one cold start for each of 3 seeds and goes on from it in each mode, into runs/training_modes/. It writes
+benchmarks/results/training_modes.md and prints one JSON line. A run that is there already is not made again.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import llmgym
+from llmgym.cli.runs import run_file
+from llmgym.training import RunProgress, load_config
+from llmgym.training.config import plain
+from llmgym.training.metrics import read_metrics
+
+MODES: Mapping[str, Mapping[str, Any]] = {
+    "synchronous": {},
+    "one-step-off": {"mode": "one-step-off"},
+    "asynchronous, 1": {"mode": "asynchronous", "max_staleness": 1},
+    "asynchronous, 4": {"mode": "asynchronous", "max_staleness": 4},
+}
+"""By what the table calls them; the number is `max_staleness`."""
+QUIET = RunProgress(quiet=True)
+
+HEADER = """# The demo's task in each training mode
+
+`{command}`, {machine}.
+
+Each seed has one cold start, and goes on from it in each mode for {steps} steps of 128 samples. Success is on {tasks}
+held-out tasks, sampled at temperature 1. Staleness is in updates, the mean over the last half of the steps. "seconds"
+is wall time of all training steps, without evaluations; "time_saved" is the share of it that a mode saves against the
+synchronous run of its seed. Learner and sampler share the cores of one machine here, with whatever else it does, so
+times say nothing about a machine of one's own; they are given, and not asserted.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--tasks", type=int, default=500, help="held-out tasks")
+    parser.add_argument("--runs", type=Path, default=Path("runs/training_modes"), help="folder of the run folders")
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
+    arguments = parser.parse_args()
+
+    rows: dict[str, list[dict[str, float]]] = {mode: [] for mode in MODES}
+    for seed in range(arguments.seeds):
+        start = cold_start(arguments.runs / f"start-{seed}", seed)
+        for mode in MODES:
+            folder = arguments.runs / f"{mode.replace(', ', '-')}-{seed}"
+            rows[mode].append(figures(run_one(folder, start, mode, seed, arguments.steps, arguments.tasks)))
+        for mode in MODES:
+            before, now = rows["synchronous"][seed]["seconds"], rows[mode][seed]["seconds"]
+            rows[mode][seed]["time_saved"] = round(1 - now / before, 3)
+    command = f"python benchmarks/training_modes.py --seeds {arguments.seeds} --steps {arguments.steps}"
+    machine = f"{platform.machine()} CPU, one thread for each of learner and sampler, torch {torch.__version__}"
+    header = HEADER.format(command=command, machine=machine, steps=arguments.steps, tasks=arguments.tasks)
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    (arguments.results / "training_modes.md").write_text("\n".join([header, *table(rows), ""]))
+    print(json.dumps({"benchmark": "training_modes", "machine": machine, "steps": arguments.steps, "modes": rows}))
+
+
+def cold_start(folder: Path, seed: int) -> Path:
+    """The demo's cold start alone; the folder of its model."""
+    if not (folder / "run.json").is_file():
+        changes = ["steps=0", "evaluation.num_tasks=8", f"seed={seed}", f"output={json.dumps(str(folder))}"]
+        run_file("demo", changes, progress=QUIET)
+    return folder / "model"
+
+
+def run_one(folder: Path, start: Path, mode: str, seed: int, steps: int, num_tasks: int) -> Path:
+    """The demo from a cold start on, in one mode."""
+    if not (folder / "run.json").is_file():
+        demo = plain(load_config(start.parent / "config.toml"))
+        changed = {"cold_start", "model", "steps", "evaluation", "output", "training", "env", "seed"}
+        kept = {name: value for name, value in demo.items() if name not in changed}
+        llmgym.train(
+            **kept,
+            env=demo["env"]["id"],
+            env_kwargs=demo["env"]["kwargs"],
+            model=str(start),
+            steps=steps,
+            seed=seed,
+            evaluation={"every": steps, "num_tasks": num_tasks},
+            training=MODES[mode],
+            output=str(folder),
+            progress=QUIET,
+        )
+    return folder
+
+
+def figures(folder: Path) -> dict[str, float]:
+    log = folder / "metrics.jsonl"
+    before, after = [row["success"] for row in read_metrics(log, "evaluation") if row["decoding"] == "sampled"]
+    train = read_metrics(log, "train")
+    late = train[len(train) // 2 :]
+    return {
+        "before": before,
+        "after": after,
+        "samples": train[-1]["num_samples"],
+        "staleness_mean": round(statistics.mean(row.get("staleness_mean", 0.0) for row in late), 2),
+        "staleness_max": max(row.get("staleness_max", 0.0) for row in train),
+        "dropped_stale": sum(row.get("num_dropped_stale", 0) for row in train),
+        "in_flight_updates": sum(row.get("num_in_flight_updates", 0) for row in train),
+        "correction_cut_share": round(statistics.mean(row.get("correction_cut_share", 0.0) for row in train), 4),
+        "seconds": round(sum(row["seconds"] for row in train), 1),
+    }
+
+
+def table(rows: Mapping[str, list[dict[str, float]]]) -> list[str]:
+    names = list(next(iter(rows.values()))[0])
+    lines = [["mode", "seed", *names]]
+    for mode, found in rows.items():
+        lines += [[mode, str(seed), *(f"{row[name]:g}" for name in names)] for seed, row in enumerate(found)]
+    for mode, found in rows.items():
+        lines.append([mode, "mean", *(f"{statistics.mean(row[name] for row in found):.3g}" for name in names)])
+    head, *body = ["| " + " | ".join(line) + " |" for line in lines]
+    return [head, "|" + "---|" * len(lines[0]), *body]
+
+
+if __name__ == "__main__":
+    main()
