@@ -2,9 +2,10 @@
 
 Prints one JSON line. A worker plays one episode at a time, or as many as asked for, each of four turns (three calls of
 the calculator, then the answer); one sampler actor takes 50 ms for any turn, however many wait. So the ideal is a turn
-of every episode under way each 50 ms; the efficiency is the speed of the median round over it. Environments, workers
-and samplers are there before. Rounds of the three numbers of workers take turns, so that whatever else runs on the
-machine hits all of them.
+of every episode under way each 50 ms; the efficiency is the speed of the median round over it. `beside_bare` is that
+speed over the one of bare calls of the sampler in this process, which on a busy machine take longer than 50 ms, too.
+Environments, workers and samplers are there before. Rounds take turns, so that whatever else runs on the machine hits
+all of them.
 
     python benchmarks/ray_workers.py [--episodes-per-worker 1] [--rounds 9]
 """
@@ -59,6 +60,18 @@ class SlowSampler(ScriptedSampler):
         yield SlowSession(self._policy, seed)
 
 
+async def bare(num_episodes: int) -> None:
+    """As many turns as each place for an episode plays in a round, without llmgym around them."""
+    sampler = SlowSampler(None)
+
+    async def turns() -> None:
+        async with sampler.session(seed=0) as session:
+            for _ in range(EPISODES_IN_A_ROW * (NUM_CALLS + 1)):
+                await session.sample([1], SamplingParams())
+
+    await asyncio.gather(*(turns() for _ in range(num_episodes)))
+
+
 def measure(num_per_worker: int, num_rounds: int) -> dict[str, dict[str, float]]:
     """Speeds by number of workers."""
     with tempfile.TemporaryDirectory(prefix="ray") as folder, ExitStack() as stack:
@@ -70,6 +83,7 @@ def measure(num_per_worker: int, num_rounds: int) -> dict[str, dict[str, float]]
             collectors[workers] = sampler.make_collector([pool], concurrency=workers * num_per_worker)
             stack.callback(collectors[workers].close)
         seconds: dict[int, list[float]] = {workers: [] for workers in WORKERS}
+        bare_seconds: list[float] = []
         for round_index in range(1 + num_rounds):  # the first warms up
             for workers, collector in collectors.items():
                 num_episodes = workers * num_per_worker * EPISODES_IN_A_ROW
@@ -80,12 +94,17 @@ def measure(num_per_worker: int, num_rounds: int) -> dict[str, dict[str, float]]
                 assert sum(len(trajectory.turns) for trajectory in trajectories) == num_episodes * (NUM_CALLS + 1)
                 if round_index:
                     seconds[workers].append(took)
+            started = time.perf_counter()
+            asyncio.run(bare(max(WORKERS) * num_per_worker))
+            if round_index:
+                bare_seconds.append(time.perf_counter() - started)
     ideal = EPISODES_IN_A_ROW * (NUM_CALLS + 1) * LATENCY_S
     return {
         str(workers): {
             "efficiency": ideal / statistics.median(took),
             "efficiency_min": ideal / max(took),
             "efficiency_max": ideal / min(took),
+            "beside_bare": statistics.median(bare_seconds) / statistics.median(took),
             "turns_per_second": workers
             * num_per_worker
             * EPISODES_IN_A_ROW
