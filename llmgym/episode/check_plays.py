@@ -122,6 +122,10 @@ class Subject:
             tasks.setdefault(task.prompt, task)
         return list(tasks.values())
 
+    def begin(self, env: TokenEnv, task: Task) -> tuple[Any, dict[str, Any]]:
+        """Begin a task as every play does; the first observation and its info."""
+        return env.reset(seed=self.seed, options={"task": task.key, "split": self.split})
+
     def play(self, name: str, probe: Probe, task: Task, *, view: str = "turn", env: TokenEnv | None = None) -> Play:
         """Play a task to its end, or until the probe has nothing to say.
 
@@ -132,8 +136,7 @@ class Subject:
         play = Play(name, task, view)
         self.plays.append(play)
         try:
-            options = {"task": task.key, "split": self.split}
-            observation, info = self.within_deadline(lambda: env.reset(seed=self.seed, options=options))
+            observation, info = self.within_deadline(lambda: self.begin(env, task))
             play.observations.append(copy.deepcopy(observation))
             play.infos.append(info)
             for action in self._actions(env, probe):

@@ -235,7 +235,7 @@ def _listing(task: Task, subject: Subject, between: str) -> Probe | None:
 
 def _prompt_of(task: Task, subject: Subject) -> str:
     env = subject.envs["turn"]
-    env.reset(seed=subject.seed, options={"task": task.key, "split": subject.split})
+    subject.begin(env, task)
     return env.episode.messages[-1].content
 
 

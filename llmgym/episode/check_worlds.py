@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..messages import ToolCall
 from .check_findings import FEW, Findings, Note, Problem
-from .check_plays import TOLERANCE, Play, Subject, Turn, always
+from .check_plays import TOLERANCE, Play, Probe, Subject, Turn, always
 from .limits import Limits, StopReason
 from .token_env import TokenEnv
 from .trajectory import TurnRecord
@@ -82,10 +82,10 @@ def check_reading(subject: Subject) -> Findings:
     """Calling every tool once and then saying nothing earns the full reward on at most half of the tasks."""
     env, full, rewards = subject.envs["turn"], subject.message_env.reward_range[1], []
     for task in subject.tasks:
-        env.reset(seed=subject.seed, options={"task": task.key, "split": subject.split})
+        subject.begin(env, task)
         calls = _calls_of_everything(env)
         if calls:
-            rewards.append(subject.play("a call of every tool", _in_turn([*calls, ""]), task).reward)
+            rewards.append(subject.play("a call of every tool", _one_by_one(calls), task).reward)
     num_full = sum(reward >= full - TOLERANCE for reward in rewards)
     if num_full > len(rewards) / 2:
         yield Problem(
@@ -95,8 +95,9 @@ def check_reading(subject: Subject) -> Findings:
         )
 
 
-def _in_turn(turns: Sequence[str]) -> Any:
-    return lambda index: turns[min(index, len(turns) - 1)]
+def _one_by_one(calls: Sequence[str]) -> Probe:
+    """Each call in a turn of its own, and then nothing."""
+    return lambda index: calls[index] if index < len(calls) else ""
 
 
 def _calls_of_everything(env: TokenEnv) -> list[str]:
@@ -127,7 +128,7 @@ def check_budgets(subject: Subject) -> Findings:
     task, full = subject.tasks[0], subject.message_env.reward_range[1]
     word = subject.tokenizer.encode("a")[0]
     env = subject.envs["turn"]
-    env.reset(seed=subject.seed, options={"task": task.key, "split": subject.split})
+    subject.begin(env, task)
     context = len(env.episode.ids) + 2
     tokens = replace(env.limits, turn_tokens=1, context_tokens=context)
     room = replace(env.limits, turn_tokens=8, episode_tokens=8, context_tokens=context)
@@ -176,9 +177,9 @@ def check_leftovers(subject: Subject) -> Findings:
 
 def _play_and_close(subject: Subject) -> None:
     env, task = subject.make("turn"), subject.tasks[0]
-    env.reset(seed=subject.seed, options={"task": task.key, "split": subject.split})
+    subject.begin(env, task)
     calls = _calls_of_everything(env)
-    subject.play("a call of every tool", _in_turn([*calls, ""]), task, env=env)
+    subject.play("a call of every tool", _one_by_one(calls), task, env=env)
     env.close()
 
 

@@ -114,6 +114,11 @@ class Trajectory:
         """Number of sampled tokens in all segments."""
         return sum(segment.num_actions for segment in self.segments)
 
+    @property
+    def num_retries(self) -> int:
+        """How often it was begun anew because our machinery had failed."""
+        return int(self.metadata.get("attempts", 1)) - 1
+
     def action_rewards(self) -> np.ndarray:
         """float64[num_actions]: each turn's reward on its last sampled token."""
         rewards = np.zeros(self.num_actions)

@@ -25,7 +25,7 @@ class Tally:
         self.num_turns += len(trajectory.turns)
         self.num_tokens += trajectory.num_actions
         self.num_invalid += not trajectory.is_valid
-        self.num_retries += trajectory.metadata.get("attempts", 1) - 1
+        self.num_retries += trajectory.num_retries
         self.env_seconds += sum(turn.seconds for turn in trajectory.turns)
 
     def __str__(self) -> str:

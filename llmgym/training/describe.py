@@ -36,7 +36,7 @@ def describe_episodes(trajectories: Sequence[Trajectory], full_reward: float) ->
         "repetition": sum(map(repeated_share, valid)) / len(valid),
         "num_tool_calls": sum(len(turn.message.tool_calls) + len(turn.message.malformed_calls) for turn in turns),
         "num_tool_errors": sum(turn.num_tool_errors for turn in turns),
-        "num_retries": sum(trajectory.metadata.get("attempts", 1) - 1 for trajectory in trajectories),
+        "num_retries": sum(trajectory.num_retries for trajectory in trajectories),
         "num_invalid_scores": sum(not score.is_valid for score in scores),
     }
 
