@@ -13,8 +13,9 @@ from support.two_processes import start_two
 
 from llmgym.episode import Segment, StopReason, Trajectory
 from llmgym.errors import ConfigError
-from llmgym.learning import Learner, LearnerConfig
+from llmgym.learning import ComputeConfig, Learner, LearnerConfig, LoRAConfig
 from llmgym.learning.parallel import ALONE, ParallelConfig, deal_passes, joined
+from llmgym.learning.parallel_learner import require_parallel
 from llmgym.learning.sharding import transformer_blocks
 
 WORKER = Path(__file__).parent / "support" / "parallel_updates.py"
@@ -115,7 +116,7 @@ def assert_equal(first, second, *, tolerance):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in cases() if name != "bfloat16"])
+@pytest.mark.parametrize("name", [name for name in cases() if name not in ("bfloat16", "half")])
 def test_two_processes_learn_what_one_learns(name, both):
     # A critic computes in float32; AdamW makes steps of full size of what it rounds.
     tolerance = 1e-4 if name.startswith("ppo") else 1e-9
@@ -152,3 +153,29 @@ def test_passes_in_bfloat16_come_near_those_in_the_type_of_the_weights(both):
     assert halved["metrics"][0]["grad_norm"] == pytest.approx(plain["metrics"][0]["grad_norm"], rel=0.05)
     assert halved["metrics"][0]["grad_norm"] != pytest.approx(plain["metrics"][0]["grad_norm"], rel=1e-6)
     assert {weight.dtype for weight in halved["state"]["model"].values()} == {torch.float64}
+
+
+@pytest.mark.slow
+def test_weights_in_half_precision_have_masters_in_several_processes_too(both):
+    one, two = run_case(cases()["half"], Learner), both["half"]
+
+    assert {weight.dtype for weight in two["weights"].values()} == {torch.bfloat16}
+    masters = dict(zip(one["state"]["model"], one["state"]["steps"]["masters"][0], strict=True))
+    for name, weight in two["state"]["model"].items():
+        assert weight.dtype == torch.float32
+        torch.testing.assert_close(weight, masters[name], rtol=0.05, atol=0.03)
+    assert two["metrics"][0]["loss"] == pytest.approx(one["metrics"][0]["loss"], rel=0.05)
+    assert two["metrics"][0]["grad_norm"] == pytest.approx(one["metrics"][0]["grad_norm"], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lora": LoRAConfig()},
+        {"compute": ComputeConfig(compile=True)},
+        {"compute": ComputeConfig(offload_optimizer=True)},
+    ],
+)
+def test_what_only_one_process_can_do_is_refused_by_name(settings):
+    with pytest.raises(ConfigError, match="works in one process only"):
+        require_parallel(LearnerConfig(**settings))

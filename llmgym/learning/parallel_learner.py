@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from ..errors import ConfigError, LearnerError, LLMGymError
 from .agent import Agent, Group
+from .agreement import AgreementCheck
 from .critic import CriticHead, CriticModel
 from .learner import Learner
 from .loading import load_policy
@@ -60,18 +62,24 @@ class ParallelLearner(Learner):
         ranks: Ranks,
     ) -> None:
         config = config or LearnerConfig()
-        if config.lora is not None:
-            raise ConfigError(
-                "learner.lora is set, but several processes train all weights only. Run one process, or leave it out."
-            )
+        require_parallel(config)
         self.ranks = ranks
         self._tell(_NEW, agent, config)
         given = load_policy(model)
         self._given = given.module
+        self._given_dtype = next(given.module.parameters()).dtype
         super().__init__(Policy(copy.deepcopy(given.module), num_tokens=given.num_tokens), agent, config)
+        dtype = getattr(torch, config.parallel.compute_dtype) if config.parallel.compute_dtype else self._given_dtype
+        self.agreement = AgreementCheck(config.max_sampling_gap, dtype)
 
     def _distribute(self) -> None:
         config = self.config.parallel
+        if self._given_dtype.itemsize < 4 and self.config.compute.master_weights:
+            # The parts are the masters: passes gather them in the type of the model.
+            self.policy.module.float()
+            if isinstance(self.critic, CriticModel):
+                self.critic.float()
+            config = replace(config, compute_dtype=config.compute_dtype or "bfloat16")
         head = self.critic if isinstance(self.critic, CriticHead) else None
         self.policy = ShardedPolicy(self.policy, config, critic_head=head)
         if isinstance(self.critic, CriticModel):
@@ -87,7 +95,10 @@ class ParallelLearner(Learner):
         """
         self._tell("join_update", self.weight_version, groups, is_selected)
         with naming_lost_processes():
-            return super().update(groups, is_selected=is_selected)
+            try:
+                return super().update(groups, is_selected=is_selected)
+            finally:
+                self._put_away()
 
     def join_update(self, weight_version: int | None, groups: Sequence[Group], is_selected: bool) -> None:
         """What the others do while process 0 updates."""
@@ -96,7 +107,7 @@ class ParallelLearner(Learner):
 
     def _step(self, *args: Any) -> None:
         super()._step(*args)
-        self._put_away()
+        self._put_away()  # what had no gradient, such as a policy whose critic warms up
 
     def _put_away(self) -> None:
         for module in (self.policy.module, self.critic):
@@ -104,8 +115,9 @@ class ParallelLearner(Learner):
                 put_away(module)
 
     def weight_source(self, *, merge: bool = False) -> GatheredWeights:  # type: ignore[override]
-        """The weights as they are now, gathered one by one, for samplers to copy."""
-        return GatheredWeights(super().weight_source(merge=merge), lambda: self._tell("help_gather"))
+        """The weights as they are now, gathered one by one, for samplers to copy; in the type of the given model."""
+        source = super().weight_source(merge=merge)
+        return GatheredWeights(source, lambda: self._tell("help_gather"), dtype=self._given_dtype)
 
     def help_gather(self) -> None:
         """What the others do while process 0 goes through the weights."""
@@ -141,6 +153,23 @@ class ParallelLearner(Learner):
         if self.ranks.leads:
             with naming_lost_processes():
                 self.ranks.tell((order, arguments))
+
+
+def require_parallel(config: LearnerConfig) -> None:
+    """Refuse settings that only one process has.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    compute = config.compute
+    for name, is_set in (
+        ("lora", config.lora is not None),
+        ("compute.compile", compute.compile),
+        ("compute.offload_optimizer", compute.offload_optimizer),
+        ("compute.offload_activations", compute.offload_activations),
+    ):
+        if is_set:
+            raise ConfigError(f"learner.{name} is set, but works in one process only. Run one, or leave it out.")
 
 
 @contextmanager

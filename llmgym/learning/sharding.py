@@ -120,22 +120,24 @@ class GatheredWeights:
     Args:
         source: of parts.
         begin: called before each time, to have the others go through it too.
+        dtype: that they are given in.
     """
 
-    def __init__(self, source: WeightSource, begin: Callable[[], None]) -> None:
-        self._source, self._begin = source, begin
+    def __init__(self, source: WeightSource, begin: Callable[[], None], *, dtype: torch.dtype) -> None:
+        self._source, self._begin, self._dtype = source, begin, dtype
         self.is_adapter = source.is_adapter
 
     def shapes(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:
         """Data type, such as "float32", and shape of each parameter."""
-        return self._source.shapes()
+        dtype = str(self._dtype).removeprefix("torch.")
+        return {name: (dtype, shape) for name, (_, shape) in self._source.shapes().items()}
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
         self._begin()
         rest = iter(self._source)
         try:
             for name, tensor in rest:
-                yield name, whole(tensor)
+                yield name, whole(tensor).to(self._dtype)
         finally:  # also where whoever takes them has failed: the others must not wait for the rest
             for _, tensor in rest:
                 whole(tensor)

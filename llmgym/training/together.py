@@ -8,7 +8,7 @@ import torch
 
 from ..learning import Agent, Learner, LearnerConfig, Policy
 from ..learning.parallel import joined
-from ..learning.parallel_learner import ParallelLearner, follow, leading
+from ..learning.parallel_learner import ParallelLearner, follow, leading, require_parallel
 from .config import RunConfig
 from .parts import make_policy
 from .result import RunResult
@@ -28,6 +28,7 @@ def run_together(
         run: the whole run; it is given what makes its learners.
 
     Raises:
+        ConfigError: several processes cannot learn as the config says.
         LearnerError: another process has failed or is gone.
     """
     if config.threads:
@@ -35,6 +36,7 @@ def run_together(
     with joined(learner_config.parallel, device=config.model.device) as ranks:
         if ranks.count == 1:
             return run(Learner)
+        require_parallel(learner_config)
         if ranks.leads:
             with leading(ranks) as told:
                 result = run(partial(ParallelLearner, ranks=ranks))

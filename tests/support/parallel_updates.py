@@ -27,6 +27,7 @@ from llmgym.learning import (
     Agent,
     Aggregation,
     BaseAgent,
+    ComputeConfig,
     CriticConfig,
     KLConfig,
     Learner,
@@ -56,6 +57,11 @@ class Case:
     updates: int = 2
     settings: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
+    dtype: torch.dtype = torch.float64
+    """Of the weights: in float64 only mistakes differ."""
+
+    def module(self) -> torch.nn.Module:
+        return tiny_model(**self.model).to(self.dtype)
 
 
 def cases() -> dict[str, Case]:
@@ -78,6 +84,8 @@ def cases() -> dict[str, Case]:
         "bfloat16": Case(
             GRPO(), updates=1, settings={"microbatch_tokens": 40, "parallel": HALF, "max_sampling_gap": 9}
         ),
+        "half": Case(GRPO(), updates=3, settings={"max_sampling_gap": 9.0}, dtype=torch.bfloat16),
+        "checkpointing": Case(GRPO(), settings={"compute": ComputeConfig(gradient_checkpointing=True, fused=True)}),
         "pairs": Case(Pairs(), groups=5, size=2, settings={"microbatch_tokens": 30}),
     }
 
@@ -141,13 +149,13 @@ class Pairs(BaseAgent):
 
 
 def run_case(case: Case, make: Callable[..., Learner]) -> dict[str, Any]:
-    """Metrics of each update, and weights and state at the end; in float64, where only mistakes differ."""
-    module = tiny_model(**case.model).double()
+    """Metrics of each update, and weights and state at the end."""
+    module = case.module()
     config = LearnerConfig(
         **{"learning_rate": 1e-2, "max_grad_norm": 0.5, "max_actions": 24, "parallel": WHOLE, **case.settings}
     )
     learner = make(module, case.agent, config)
-    shadow = Policy(tiny_model(**case.model).double())  # what samples: the weights as they were handed on
+    shadow = Policy(case.module())  # what samples: the weights as they were handed on
     metrics = []
     for update in range(case.updates):
         metrics.append(learner.update(ragged(case, update, shadow)))
@@ -177,7 +185,7 @@ def main(path: str) -> None:
                 with leading(ranks):
                     results[name] = run_case(case, partial(ParallelLearner, ranks=ranks))
             else:
-                follow(ranks, Policy(tiny_model(**case.model).double()))
+                follow(ranks, Policy(case.module()))
         if ranks.leads:
             with leading(ranks):
                 results["resumed"] = resume(ranks)
