@@ -236,7 +236,7 @@ class BesideTRL(TrainerCallback):  # type: ignore[misc]
 
     def generate_lengths(self, *given: Any, generation_config: Any, **named: Any) -> Tensor:
         """Completions of the lengths asked for: no end token is sampled within them."""
-        generation_config.eos_token_id = None
+        generation_config.eos_token_id = self.trainer.model.config.vocab_size  # which is no token
         lengths = self.problem.lengths[self.index]
         if self.problem.is_ragged:
             named["stopping_criteria"] = StoppingCriteriaList([_Lengths(lengths)])

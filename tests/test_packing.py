@@ -6,12 +6,14 @@ import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llmgym.learning.packing import PackedSegments, can_pack
 from support.models import VOCABULARY, tiny_model
 
 from llmgym.episode import Segment, StopReason, Trajectory
 from llmgym.learning import Policy
 from llmgym.learning.compute import ComputeConfig
+from llmgym.learning.microbatches import plan_microbatches
+from llmgym.learning.model import _Layout
+from llmgym.learning.packing import PackedSegments, can_pack
 
 tokens = st.integers(0, VOCABULARY - 1)
 prompts = st.lists(tokens, min_size=1, max_size=5)
@@ -149,3 +151,25 @@ def test_rows_are_padded_where_packing_saves_little_or_attention_runs_again_in_t
 
     assert policy._can_pack
     assert not calls
+
+
+def test_microbatches_keep_rows_of_a_prompt_together_and_count_what_is_left_of_them():
+    rows = [trajectory([kind] * 100 + [9] * 11, [False] * 100 + [True] * 11) for kind in (1, 2, 3) * 4]
+
+    plan = plan_microbatches(rows, [[row] for row in range(12)], microbatch_tokens=280, packs=True)
+
+    assert plan == [[0, 3, 6, 9, 1, 4, 7, 10], [2, 5, 8, 11]]  # 2 x (100 + 4 x 10) positions, and half as many
+
+
+@settings(max_examples=30)
+@given(groups(), st.integers(1, 200))
+def test_microbatches_of_packed_rows_hold_each_once_and_keep_within_the_budget(rows, budget):
+    rows = [trajectory(*row) for row in rows]
+
+    plan = plan_microbatches(rows, [[row] for row in range(len(rows))], microbatch_tokens=budget, packs=True)
+
+    assert sorted(row for part in plan for row in part) == list(range(len(rows)))
+    for part in plan:
+        layout = _Layout.of([rows[row] for row in part])
+        packed = layout.packed()
+        assert len(part) == 1 or (len(packed.ids) if packed.pays() else layout.input_ids.size) <= budget

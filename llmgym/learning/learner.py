@@ -45,7 +45,7 @@ from .microbatches import split_minibatches, unsplittable_rows
 from .model import ModelWeights, Policy
 from .optimization import LearnerConfig
 from .optimizer_steps import OptimizerSteps
-from .parallel import ALONE, Ranks
+from .parallel import ALONE, Pass, Ranks
 from .passes import evaluate_actions
 from .update_metrics import UpdateReport, describe_advantages, describe_batch, describe_groups
 
@@ -246,9 +246,7 @@ class Learner:
             batch = batch.replace(bootstrap_value_B=self._bootstrap_values(trajectories))
         if self.reference is not None:
             run = partial(self.reference.action_outputs, temperature=self.temperature)
-            ref = evaluate_actions(
-                run, trajectories, units, microbatch_tokens=config.microbatch_tokens, ranks=self.ranks
-            )
+            ref = evaluate_actions(run, trajectories, self._passes(trajectories, units), ranks=self.ranks)
             batch = batch.replace(ref_logprobs_BA=ref.logprobs_BA)
 
         if config.correction is not None and config.is_corrected and batch.num_tokens:
@@ -266,14 +264,14 @@ class Learner:
 
     def _evaluate(self, trajectories: Sequence[Trajectory], units: list[list[int]]) -> ModelOutputs:
         """What `_run` gives, without gradient."""
-        return evaluate_actions(
-            self._run,
-            trajectories,
-            units,
-            microbatch_tokens=self.config.microbatch_tokens,
-            ranks=self.ranks,
-            with_values=self.critic is not None,
-        )
+        passes, with_values = self._passes(trajectories, units), self.critic is not None
+        return evaluate_actions(self._run, trajectories, passes, ranks=self.ranks, with_values=with_values)
+
+    def _passes(self, trajectories: Sequence[Trajectory], units: list[list[int]]) -> list[Pass]:
+        """Those of this process over rows that stay together by `units`."""
+        packs = self.policy.packs and not isinstance(self.critic, CriticModel)  # which pads
+        budget = self.config.microbatch_tokens
+        return self.ranks.passes(trajectories, units, microbatch_tokens=budget, packs=packs)
 
     def _run(self, trajectories: Sequence[Trajectory], *, with_entropy: bool = False) -> ModelOutputs:
         """The forward pass of policy and critic. While the critic warms up, no gradient of it reaches the policy."""
@@ -319,7 +317,7 @@ class Learner:
         learner_BA = torch.zeros_like(weights_BA)
 
         self.steps.optimizer.zero_grad(set_to_none=True)
-        for turn in self.ranks.passes(trajectories, units, microbatch_tokens=self.config.microbatch_tokens):
+        for turn in self._passes(trajectories, units):
             micro, part = turn.rows, batch.rows(turn.rows)
             outputs = self._run([trajectories[row] for row in micro], with_entropy=Need.ENTROPY in self.agent.needs)
             width = part.mask_BA.shape[1]

@@ -7,7 +7,8 @@ import torch
 from ..episode import Trajectory
 from .action_batch import ActionBatch
 from .agent import Unit
-from .model import num_input_tokens
+from .model import num_input_tokens, prompts_and_lengths
+from .packing import is_within
 
 
 def unsplittable_rows(batch: ActionBatch, unit: Unit) -> list[list[int]]:
@@ -31,17 +32,21 @@ def split_minibatches(units: list[list[int]], count: int, generator: torch.Gener
 
 
 def plan_microbatches(
-    trajectories: Sequence[Trajectory], units: list[list[int]], *, microbatch_tokens: int
+    trajectories: Sequence[Trajectory], units: list[list[int]], *, microbatch_tokens: int, packs: bool = False
 ) -> list[list[int]]:
     """Rows of each forward pass: similar lengths together, each padded table within the budget.
 
-    A unit that exceeds the budget alone has a pass of its own.
+    A unit that exceeds the budget alone has a pass of its own. Where the model packs segments, those that begin with
+    one prompt are together, and what counts are the positions that are left of the table.
 
     Args:
         trajectories: all rows.
         units: rows that must stay together.
         microbatch_tokens: at most so many positions of a right-padded table of segments.
+        packs: the model computes a prompt that several segments begin with once, and no padding.
     """
+    if packs:
+        return _plan_packed(trajectories, units, microbatch_tokens)
     costs = {row: num_input_tokens(trajectories[row]) for unit in units for row in unit}
     longest_first = sorted(units, key=lambda unit: -max(costs[row][1] for row in unit))
     microbatches: list[list[int]] = []
@@ -56,4 +61,28 @@ def plan_microbatches(
         else:
             microbatches.append(list(unit))
             num_segments, width = unit_segments, unit_width
+    return microbatches
+
+
+def _plan_packed(trajectories: Sequence[Trajectory], units: list[list[int]], budget: int) -> list[list[int]]:
+    segments = {row: prompts_and_lengths(trajectories[row]) for unit in units for row in unit}
+    families: dict[bytes, list[list[int]]] = {}
+    for unit in units:
+        first = next(segment for row in unit for segment in segments[row])
+        families.setdefault(first[0], []).append(unit)
+
+    def longest(unit: list[int]) -> int:
+        return max(length for row in unit for _, length in segments[row])
+
+    microbatches: list[list[int]] = []
+    taken: list[tuple[bytes, int]] = []
+    for family in sorted(families.values(), key=lambda family: -max(map(longest, family))):
+        for unit in sorted(family, key=longest, reverse=True):
+            added = [segment for row in unit for segment in segments[row]]
+            if microbatches and is_within(budget, taken + added):
+                microbatches[-1].extend(unit)
+                taken += added
+            else:
+                microbatches.append(list(unit))
+                taken = added
     return microbatches

@@ -139,7 +139,7 @@ class Policy:
         The head works on the hidden states, or the first are the logits themselves.
         """
         with keeping_less(self.module, self._compute):
-            packed = layout.packed() if self._is_packing else None
+            packed = layout.packed() if self.packs else None
             if packed is not None and packed.pays():
                 places = torch.from_numpy(packed.places(layout.segments, layout.positions)).to(self.device)
                 hidden = packed_states(self._base, packed).index_select(0, places)
@@ -157,8 +157,11 @@ class Policy:
             return logits, outputs.hidden_states[-1][segments, positions] if with_hidden else None
 
     @property
-    def _is_packing(self) -> bool:
-        """Not where layers run again in the backward pass, in which attention is the usual one, or are compiled."""
+    def packs(self) -> bool:
+        """Whether prompts that several segments begin with are computed once, and padding never, where that pays.
+
+        Not where layers run again in the backward pass, in which attention is the usual one, or are compiled.
+        """
         is_as_usual = self._compiled is None and not self._compute.gradient_checkpointing
         return self._can_pack and self._base is not None and is_as_usual
 
@@ -229,6 +232,15 @@ def num_input_tokens(trajectory: Trajectory) -> tuple[int, int]:
     """(segments to run, tokens of the longest one): what a trajectory costs the model."""
     lengths = [last_action_index(segment.action_mask) for segment in trajectory.segments if segment.num_actions]
     return len(lengths), max(lengths, default=0)
+
+
+def prompts_and_lengths(trajectory: Trajectory) -> list[tuple[bytes, int]]:
+    """Of each segment to run the int32 tokens before its first action, as bytes, and how many tokens are run."""
+    return [
+        (segment.token_ids[: int(segment.action_mask.argmax())].tobytes(), last_action_index(segment.action_mask))
+        for segment in trajectory.segments
+        if segment.num_actions
+    ]
 
 
 def last_action_index(action_mask: np.ndarray) -> int:

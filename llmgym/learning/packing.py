@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -25,6 +25,9 @@ _LEAST_POSITIONS = 64
 """... their number: it costs some operations more a layer."""
 _MOST_MASKED = 2**27
 """Numbers of a mask; a larger one costs more memory than is saved."""
+_LARGEST_TABLE = 4
+"""Attention still sees each prompt as often as there are segments: the padded table may be so many times what the
+budget for positions is."""
 
 
 class PackedSegments:
@@ -60,15 +63,33 @@ class PackedSegments:
 
     def pays(self) -> bool:
         """Whether this is less work than the padded table."""
-        num_saved = self._num_padded - len(self.ids)
-        longest = int(self.rest_sizes.max(initial=0))
-        num_masked = len(self.rest_sizes) * longest * (longest + int(self.prompt_sizes.max()))
-        return num_saved >= max(_LEAST_POSITIONS, _LEAST_SAVING * self._num_padded) and num_masked <= _MOST_MASKED
+        num_masked = _num_masked(self.rest_sizes.tolist(), self.prompt_sizes.tolist())
+        return _pays(self._num_padded, len(self.ids), num_masked)
 
     def places(self, segments: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """Where positions of segments are in the row."""
         behind = positions - self._prompt_lengths[segments]
         return np.where(behind < 0, self._prompt_starts[segments] + positions, self._rest_starts[segments] + behind)
+
+
+def is_within(budget: int, segments: Sequence[tuple[bytes, int]]) -> bool:
+    """Whether segments, each its int32 prompt and its length, take at most `budget` positions, packed or padded."""
+    table = len(segments) * max(length for _, length in segments)
+    prompts = {prompt: len(prompt) // 4 for prompt, _ in segments}
+    rests = [length - prompts[prompt] for prompt, length in segments]
+    num_positions, num_masked = sum(prompts.values()) + sum(rests), _num_masked(rests, prompts.values())
+    if not _pays(table, num_positions, num_masked):
+        return table <= budget
+    return num_positions <= budget and table <= _LARGEST_TABLE * budget
+
+
+def _pays(num_padded: int, num_packed: int, num_masked: int) -> bool:
+    is_less = num_padded - num_packed >= max(_LEAST_POSITIONS, _LEAST_SAVING * num_padded)
+    return is_less and num_masked <= _MOST_MASKED
+
+
+def _num_masked(rests: Sequence[int], prompts: Iterable[int]) -> int:
+    return len(rests) * max(rests, default=0) * (max(rests, default=0) + max(prompts))
 
 
 def can_pack(base: Any) -> bool:

@@ -74,10 +74,13 @@ class Ranks:
         return self.index == 0
 
     def passes(
-        self, trajectories: Sequence[Trajectory], units: list[list[int]], *, microbatch_tokens: int
+        self, trajectories: Sequence[Trajectory], units: list[list[int]], *, microbatch_tokens: int, packs: bool = False
     ) -> list[Pass]:
         """The passes of this process; see `deal_passes`."""
-        return deal_passes(trajectories, units, microbatch_tokens=microbatch_tokens, num_ranks=self.count)[self.index]
+        shares = deal_passes(
+            trajectories, units, microbatch_tokens=microbatch_tokens, num_ranks=self.count, packs=packs
+        )
+        return shares[self.index]
 
     def add_up(self, *tables: Tensor) -> None:
         """Fill, in place, each table with its sum over all processes: what only one filled, all have."""
@@ -114,7 +117,12 @@ ALONE = Ranks()
 
 
 def deal_passes(
-    trajectories: Sequence[Trajectory], units: list[list[int]], *, microbatch_tokens: int, num_ranks: int
+    trajectories: Sequence[Trajectory],
+    units: list[list[int]],
+    *,
+    microbatch_tokens: int,
+    num_ranks: int,
+    packs: bool = False,
 ) -> list[list[Pass]]:
     """The passes of each process: as many for each, about as costly, and each unit counting once.
 
@@ -123,9 +131,10 @@ def deal_passes(
         units: rows that must stay together.
         microbatch_tokens: see `plan_microbatches`.
         num_ranks: processes.
+        packs: see `plan_microbatches`.
     """
     if num_ranks == 1:
-        plan = plan_microbatches(trajectories, units, microbatch_tokens=microbatch_tokens)
+        plan = plan_microbatches(trajectories, units, microbatch_tokens=microbatch_tokens, packs=packs)
         return [[Pass(rows) for rows in plan]]
 
     def cost(unit: list[int]) -> int:
@@ -137,7 +146,9 @@ def deal_passes(
         rank = loads.index(min(loads))
         shares[rank].append(unit)
         loads[rank] += cost(unit)
-    plans = [plan_microbatches(trajectories, share, microbatch_tokens=microbatch_tokens) for share in shares]
+    plans = [
+        plan_microbatches(trajectories, share, microbatch_tokens=microbatch_tokens, packs=packs) for share in shares
+    ]
     most = max(map(len, plans))
     if not most:
         return [[] for _ in plans]

@@ -6,16 +6,15 @@ import torch
 
 from ..episode import Trajectory
 from .agent import ModelOutputs
-from .parallel import ALONE, Ranks
+from .parallel import ALONE, Pass, Ranks
 
 
 @torch.no_grad()
 def evaluate_actions(
     run: Callable[[Sequence[Trajectory]], ModelOutputs],
     trajectories: Sequence[Trajectory],
-    units: list[list[int]],
+    passes: Sequence[Pass],
     *,
-    microbatch_tokens: int,
     ranks: Ranks = ALONE,
     with_values: bool = False,
 ) -> ModelOutputs:
@@ -24,14 +23,13 @@ def evaluate_actions(
     Args:
         run: the forward pass of some trajectories.
         trajectories: the B rows.
-        units: rows that have actions; those of a unit go through the model together.
-        microbatch_tokens: see `plan_microbatches`.
+        passes: those of this process, over all rows that have actions.
         ranks: the processes that share the passes; each gets all results.
         with_values: `run` gives values too.
     """
     shape = (len(trajectories), max((trajectory.num_actions for trajectory in trajectories), default=0))
     logprobs_BA, values_BA = torch.zeros(shape), torch.zeros(shape)
-    for turn in ranks.passes(trajectories, units, microbatch_tokens=microbatch_tokens):
+    for turn in passes:
         rows, outputs = turn.rows, run([trajectories[row] for row in turn.rows])
         if not turn.counts:
             continue
