@@ -26,6 +26,7 @@ OPTIONAL = {
     "bwrap": "bubblewrap",
     "landlock": "a kernel with Landlock",
     "vllm": "vLLM",
+    "bitsandbytes": "bitsandbytes",
     "ray": "Ray",
     "wandb": "Weights & Biases",
     "mlflow": "MLflow",

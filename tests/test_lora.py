@@ -5,6 +5,7 @@ import copy
 import json
 import string
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from support.models import tiny_model
 from support.sampling import logprobs_by_definition
 
 import llmgym
-from llmgym.errors import CheckpointError, ConfigError, SamplerError
+from llmgym.errors import CheckpointError, ConfigError, MissingExtraError, SamplerError
 from llmgym.learning import CriticConfig, KLConfig, Learner, LearnerConfig, LoRAConfig, Policy, load_policy
 from llmgym.learning.lora import FullWeights, add_adapter
 from llmgym.sampling import SamplingParams
@@ -259,7 +260,7 @@ def test_quantised_weights_take_no_adapter_into_themselves() -> None:
     module = learner_of().policy.module
     module.get_base_model().is_quantized = True  # type: ignore[operator]
 
-    with pytest.raises(ConfigError, match="that takes adapters"):
+    with pytest.raises(ConfigError, match="take no adapter into themselves"):
         FullWeights(module, merge=True)
 
 
@@ -330,3 +331,56 @@ def test_a_cold_start_trains_all_weights() -> None:
 
     with pytest.raises(ConfigError, match="a cold start trains all weights"):
         ColdStartConfig(learner={"lora": {"r": 2}})
+
+
+# -- weights in 4 bits -------------------------------------------------------------------------------------------
+
+
+def quantised_run(folder: Path) -> dict[str, Any]:
+    """Adapters on the model of a first run, in 4 bits."""
+    import resume_run  # noqa: F401
+
+    blocks_of_64 = {"hidden_size": 64, "num_layers": 1, "num_heads": 2, "intermediate_size": 128}
+    llmgym.train(**RUN | {"steps": 0, "model": {"tiny": blocks_of_64}}, output=str(folder / "whole"))
+    model = {"path": str(folder / "whole" / "model"), "quantization": "nf4", "device": "cpu"}
+    return {**RUN, "model": model, "learner": {"learning_rate": 3e-2, "lora": {"r": 4}}}
+
+
+def test_adapters_learn_on_weights_in_4_bits(tmp_path: Path, require: Any) -> None:
+    require("bitsandbytes", find_spec("bitsandbytes"), "it is not installed")
+
+    llmgym.train(**quantised_run(tmp_path), output=str(tmp_path / "run"))
+
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    steps = [row for row in rows if row["phase"] == "train"]
+    assert all(row["num_optimizer_steps"] == 1 and row["mean_logprob_gap"] < 1e-3 for row in steps)
+    state = next((tmp_path / "run" / "checkpoints" / "step-000003").glob("state-*.pt"))
+    learned = torch.load(state, weights_only=True)["learner"]["model"]
+    assert all("lora_" in name for name in learned)
+    assert any(float(tensor.abs().max()) > 0 for name, tensor in learned.items() if "lora_B" in name)
+
+
+def test_weights_in_4_bits_need_bitsandbytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = quantised_run(tmp_path)
+    monkeypatch.setattr("llmgym.learning.loading.find_spec", lambda name: None)
+
+    with pytest.raises(MissingExtraError, match="pip install bitsandbytes"):
+        llmgym.train(**settings, output=str(tmp_path / "run"))
+
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"model": {"quantization": "nf4"}}, r"Name a model\.path"),
+        ({"learner": {}}, r"set learner\.lora"),
+        ({"cold_start": {}}, "no cold_start"),
+        ({"sampler": "scripted"}, "would run other weights"),
+    ],
+)
+def test_weights_in_4_bits_are_refused_where_they_would_have_to_learn(change: dict[str, Any], problem: str) -> None:
+    settings = {**RUN, "model": {"path": "x/y", "quantization": "nf4"}, "learner": {"lora": {"r": 4}}, **change}
+
+    with pytest.raises(ConfigError, match=problem):
+        llmgym.train(**settings)

@@ -14,7 +14,7 @@ from .correction import CorrectionConfig  # noqa: E402
 from .critic import CriticConfig  # noqa: E402
 from .kl import KLConfig  # noqa: E402
 from .learner import Learner  # noqa: E402
-from .loading import load_policy, load_with_tokenizer, save_policy, with_tokenizer  # noqa: E402
+from .loading import load_policy, load_quantised, load_with_tokenizer, save_policy, with_tokenizer  # noqa: E402
 from .lora import LoRAConfig  # noqa: E402
 from .model import Policy  # noqa: E402
 from .optimization import LearnerConfig  # noqa: E402
@@ -44,6 +44,7 @@ __all__ = [
     "check_agent",
     "load_checkpoint",
     "load_policy",
+    "load_quantised",
     "load_with_tokenizer",
     "losses",
     "masking",

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
 
-from ..errors import ConfigError, TokenizerError
+from ..errors import ConfigError, MissingExtraError, TokenizerError
 from ..extras import require
 from ..messages import Tokenizer, load_tokenizer
 from ..messages.tokenizer import is_missing_folder
@@ -57,6 +58,34 @@ def load_with_tokenizer(path: str | Path) -> tuple[Policy, Tokenizer]:
     return with_tokenizer(_load_module(path), str(path))
 
 
+def load_quantised(path: str | Path, *, device: torch.device, dtype: torch.dtype) -> tuple[Policy, Tokenizer]:
+    """As `load_with_tokenizer`, with the weights of linear maps in 4 bits (NF4), for adapters to be put on (QLoRA).
+
+    Args:
+        path: folder or id of a whole model.
+        device: where the weights go, and stay.
+        dtype: of all other weights, and of what is computed.
+
+    Raises:
+        ConfigError: there is no such model, or it is an adapter.
+        MissingExtraError: bitsandbytes is not installed.
+    """
+    if find_spec("bitsandbytes") is None:
+        raise MissingExtraError(
+            "model.quantization = \"nf4\" needs the package 'bitsandbytes', which is not installed. Install it with: "
+            "pip install bitsandbytes. Without it, leave the setting out.",
+            name="bitsandbytes",
+        )
+    if is_adapter_folder(path):
+        raise ConfigError(f"{str(path)!r} holds an adapter. Merge it into its model first, and quantise that one.")
+    transformers = require("transformers", extra="train", purpose="Loading a model")
+    quantization = transformers.BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
+    )
+    options = {"quantization_config": quantization, "device_map": {"": device}, "dtype": dtype}
+    return with_tokenizer(_loaded(path, "AutoModelForCausalLM", "causal language model", **options), str(path))
+
+
 def load_classifier(path: str | Path) -> nn.Module:
     """The sequence classifier in a folder or of a model id, such as a reward model.
 
@@ -101,7 +130,7 @@ def _load_module(path: str | Path) -> nn.Module:
     return _loaded(path, "AutoModelForCausalLM", "causal language model")
 
 
-def _loaded(path: str | Path, loader: str, kind: str) -> nn.Module:
+def _loaded(path: str | Path, loader: str, kind: str, **options: Any) -> nn.Module:
     if is_missing_folder(path):
         raise ConfigError(
             f"There is no model folder {str(path)!r}. Check the path: runs write theirs to RUN/model, "
@@ -110,7 +139,7 @@ def _loaded(path: str | Path, loader: str, kind: str) -> nn.Module:
     transformers = require("transformers", extra="train", purpose="Loading a model")
     try:
         with _without_progress_bars():
-            module = getattr(transformers, loader).from_pretrained(str(path), dtype=torch.float32)
+            module = getattr(transformers, loader).from_pretrained(str(path), **{"dtype": torch.float32, **options})
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(

@@ -234,8 +234,8 @@ class FullWeights:
         self._model, self._merge = module.get_base_model(), merge
         if merge and is_quantised(module):
             raise ConfigError(
-                "Weights that are quantised cannot take an adapter into themselves without changing it. Use a sampler "
-                "that takes adapters, or leave model.quantization out."
+                "Weights that are quantised take no adapter into themselves without changing it. Use the sampler "
+                '"torch", which samples with the learner\'s own model, or leave model.quantization out.'
             )
 
     def shapes(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:

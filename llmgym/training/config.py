@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tomli_w
@@ -36,6 +36,13 @@ class ModelConfig:
     dtype: Precision = "float32"
     """Of the weights, and of what is computed with them. Weights in "bfloat16" that learn have float32 copies, see
     `learner.compute.master_weights`."""
+    quantization: Literal["", "nf4"] = ""
+    """"nf4": linear maps have weights in 4 bits, and adapters learn on top of them (QLoRA), which `learner.lora` says;
+    needs bitsandbytes."""
+
+    def __post_init__(self) -> None:
+        if self.quantization and not self.path:
+            raise ConfigError("model.quantization is set, but a model made from nothing must learn. Name a model.path.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,10 +145,23 @@ class RunConfig:
         _require_name("agent", self.agent, such_as="grpo")
         if not isinstance(self.sampler, str):
             _require_name("sampler", self.sampler, such_as="torch")
+        if self.model.quantization:
+            self._check_quantization()
         if self.steps < 0 or self.threads < 0:
             raise ConfigError(f"steps is {self.steps} and threads {self.threads}, but neither may be negative.")
         if self.seed < 0:
             raise ConfigError(f"seed is {self.seed}, but it must be at least 0.")
+
+    def _check_quantization(self) -> None:
+        if self.cold_start is not None or self.learner.get("lora") is None:
+            raise ConfigError(
+                "model.quantization is set, but weights in 4 bits cannot learn: set learner.lora, and no cold_start."
+            )
+        if self.sampler_name != "torch":
+            raise ConfigError(
+                f"model.quantization is set, but the sampler {self.sampler_name!r} would run other weights than those "
+                'in 4 bits that the adapter learns on. Use the sampler "torch", or leave the setting out.'
+            )
 
     def _check_envs(self) -> None:
         if (self.env is None) == (not self.envs):

@@ -5,17 +5,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import torch
+
 from ..episode import Task
 from ..episode.waiting import run_to_end
-from ..learning import Learner, LoRAConfig, Policy, load_with_tokenizer, with_tokenizer
+from ..learning import LoRAConfig, Policy, load_quantised, load_with_tokenizer, with_tokenizer
 from ..learning.lora import require_targets
 from ..messages import Tokenizer
 from ..rollout import Collector, EnvPool, TaskMixture
-from ..sampling import Sampler, WeightSource, make_sampler
+from ..sampling import Sampler, make_sampler
 from ..settings import from_mapping
 from .config import RunConfig
 from .curriculum import Curriculum
-from .device import move
+from .device import find_device, move
 from .tiny_model import build_character_tokenizer, build_tiny_model
 
 
@@ -48,12 +50,6 @@ class RunParts:
         """Have the policy that learns be a copy, where the sampler would else sample with half-updated weights."""
         if self.shares_model:
             self.policy = Policy(copy.deepcopy(self.policy.module), num_tokens=self.policy.num_tokens)
-
-    async def begin_sampling(self, learner: Learner, source: WeightSource, *, version: int) -> None:
-        """Give the sampler its first weights; before an adapter, the model that it belongs on."""
-        if source.is_adapter:
-            await self.sampler.update_weights(learner.base_weight_source(), version=version)
-        await self.sampler.update_weights(source, version=version)
 
     async def close_sampler(self) -> None:
         """Close the sampler, if it can be closed, on the loop on which it sampled; once is enough."""
@@ -99,12 +95,16 @@ def build_parts(config: RunConfig) -> RunParts:
 
 def make_policy(config: RunConfig) -> tuple[Policy, Tokenizer]:
     """The policy to begin with, where it is to be, and its tokenizer."""
-    if config.model.path:
+    if config.model.quantization:
+        device, dtype = find_device(config.model.device), getattr(torch, config.model.dtype)
+        policy, tokenizer = load_quantised(config.model.path, device=device, dtype=dtype)
+    elif config.model.path:
         policy, tokenizer = load_with_tokenizer(config.model.path)
     else:
         backend = build_character_tokenizer()
         policy, tokenizer = with_tokenizer(build_tiny_model(config.model.tiny, backend, seed=config.seed), backend)
-    move(policy.module, config.model.device, config.model.dtype)
+    if not config.model.quantization:
+        move(policy.module, config.model.device, config.model.dtype)
     if config.learner.get("lora") is not None:
         require_targets(policy.module, from_mapping(LoRAConfig, config.learner["lora"], where="learner.lora"))
     return policy, tokenizer
