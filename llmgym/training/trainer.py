@@ -277,7 +277,7 @@ class Trainer:
     async def _begin_sampling(self, learner: Learner, *, version: int) -> None:
         """Give the sampler its first weights, those below an adapter among them."""
         sampler = self._parts.sampler
-        learner.sampler_dtype = getattr(sampler, "dtype", None)
+        learner.agreement.sampler_dtype = getattr(sampler, "dtype", None)
         weights = self._weights_of(learner)
         if weights.is_adapter:
             await sampler.update_weights(learner.base_weight_source(), version=version)
