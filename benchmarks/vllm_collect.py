@@ -1,12 +1,14 @@
 """What does collecting episodes cost beside the same vLLM engine driven bare?
 
 Prints one JSON line. Episodes run through a `Collector` and a `VLLMSampler`; every turn's prompt, seed, length and
-sampling is written down. Then vLLM's engine of the same kind and arguments, in a process that does nothing else,
+sampling is written down. Then vLLM's engine with the same arguments, in a process that does nothing else,
 samples the same turns, each after the one before it and the tool in between; its tokens must be the same ones. Tokens
 per CPU second, of all processes together, are compared: rounds alternate, and figures are medians. `one_turn` is a
-single turn of 64 tokens; `four_turns` are four turns of about 50 tokens with a tool of 1 ms between them.
+single turn of 64 tokens; `four_turns` are four turns of about 50 tokens with a tool of 1 ms between them. With
+`--engine async` the sampler has vLLM's asynchronous engine, and the bare one stays: what several processes cost on a
+CPU.
 
-    python benchmarks/vllm_collect.py [--model tiny|small] [--episodes 64] [--rounds 5] [--engine in_process]
+    python benchmarks/vllm_collect.py [--model tiny|small] [--episodes 64] [--rounds 5] [--engine in_process|async]
 """
 
 import argparse
@@ -149,7 +151,7 @@ class Collected:
         return episodes
 
 
-def bare_main(model: str, engine: str) -> None:
+def bare_main(model: str) -> None:
     """The other side: an engine of vLLM in this process, fed from stdin."""
     from vllm import SamplingParams as VLLMParams
     from vllm.engine.arg_utils import EngineArgs
@@ -163,7 +165,7 @@ def bare_main(model: str, engine: str) -> None:
     llm = LLMEngine.from_engine_args(EngineArgs(**complete_args(given)))
     llm.collective_rpc("mask_padding", kwargs={"num_tokens": ByteTokenizer.num_tokens})
     out = os.fdopen(3, "w")
-    print(json.dumps({"ready": engine}), file=out, flush=True)
+    print(json.dumps("ready"), file=out, flush=True)
 
     def params(turn: Any) -> Any:
         _, seed, length, stops, _ = turn
@@ -206,10 +208,10 @@ def bare_main(model: str, engine: str) -> None:
 class Bare:
     """The process of `bare_main`."""
 
-    def __init__(self, model: str, engine: str) -> None:
+    def __init__(self, model: str) -> None:
         read, write = os.pipe()
         quiet = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "TORCHDYNAMO_DISABLE": "1"}
-        command = [sys.executable, __file__, "--bare", model, "--engine", engine]
+        command = [sys.executable, __file__, "--bare", model]
         self._process = subprocess.Popen(
             ["bash", "-c", f'exec "$@" 3>&{write} {write}>&- >/dev/null 2>&1', "bare", *command],
             stdin=subprocess.PIPE,
@@ -219,7 +221,7 @@ class Bare:
         )
         os.close(write)
         self._answers = os.fdopen(read)
-        assert json.loads(self._answers.readline())["ready"] == engine
+        assert json.loads(self._answers.readline()) == "ready"
 
     def round(self, episodes: list[list[Any]]) -> float:
         """Tokens per CPU second."""
@@ -239,7 +241,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     llmgym.register_env("benchmark/Tool-v0", ToolEnv)
     with tempfile.TemporaryDirectory() as folder:
         save_model(options.model, folder)
-        sampler, bare = recording_sampler(folder, options.engine), Bare(folder, options.engine)
+        sampler, bare = recording_sampler(folder, options.engine), Bare(folder)
         figures: dict[str, Any] = {"vllm": sampler._engine.facts["version"]}
         for case in LIMITS:
             collected = Collected(sampler, case, options.episodes)
@@ -271,11 +273,16 @@ def main() -> None:
     parser.add_argument("--model", choices=sorted(SIZES), default="small")
     parser.add_argument("--episodes", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--engine", choices=["in_process"], default="in_process", help="the one for a CPU")
+    parser.add_argument(
+        "--engine",
+        choices=["in_process", "async"],
+        default="in_process",
+        help="of the sampler; the bare one stays",
+    )
     parser.add_argument("--bare", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.bare:
-        bare_main(options.bare, options.engine)
+        bare_main(options.bare)
         return
     machine = {"python": platform.python_version(), "cpus": os.cpu_count(), "machine": platform.machine()}
     shown = {"model": options.model, "episodes": options.episodes, "rounds": options.rounds, "engine": options.engine}

@@ -22,7 +22,7 @@ from .model_folder import module_in_folder
 from .process import EngineProcess
 from .session import VLLMSession
 from .settings import VLLMSettings
-from .versions import require_vllm
+from .versions import is_for_cpu, require_vllm
 from .weights import EngineWeights, choose_transfer, environment_of, shapes_of, vllm_backend
 
 
@@ -74,7 +74,7 @@ class VLLMSampler:
                 f"There is no model {model!r}. Give a folder, the id of a model, or a transformers module."
             )
         self._folder = module_in_folder(model) if is_module else None
-        self._is_cpu = not torch.cuda.is_available()
+        self._is_cpu = is_for_cpu() or not torch.cuda.is_available()
         self._transfer = choose_transfer(
             self.settings.weight_transfer,
             learner_device=next(model.parameters()).device if is_module else torch.device("cpu"),

