@@ -9,6 +9,8 @@ import pytest
 import llmgym
 from llmgym.cli import main
 from llmgym.learning import save_policy
+from llmgym.registry import SAMPLERS
+from llmgym.sampling import ScriptedSampler
 from llmgym.training.tiny_model import TinyModelConfig, build_character_tokenizer, build_tiny_model
 
 SMALL = ["limits.turn_tokens=6", "limits.episode_tokens=12", "limits.context_tokens=64"]
@@ -47,6 +49,35 @@ def test_eval_gives_the_sampler_its_settings(model: Path, capsys: pytest.Capture
     assert printed(capsys, *arguments, "max_pass_tokens=32")[0] == 0
     code, _, error = printed(capsys, *arguments, "max_pas_tokens=32")
     assert (code, "Did you mean 'max_pass_tokens'?" in error) == (2, True)
+
+
+class LoadsModels(ScriptedSampler):
+    """A sampler that takes a folder instead of a model, as vLLM's does."""
+
+    loads_models = True
+
+    def __init__(self, model: Any, *, word: str, tokenizer: Any, **decided: Any) -> None:
+        super().__init__(lambda prompt, params, rng: [*tokenizer.encode(word), tokenizer.eos_id])
+        self.tokenizer = tokenizer
+        MADE.append(model)
+
+    async def close(self) -> None:
+        MADE.append("closed")
+
+
+MADE: list[Any] = []
+
+
+def test_eval_gives_a_sampler_that_loads_models_the_folder_and_closes_it(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    SAMPLERS.register("test-commands-loads", LoadsModels)
+    arguments = ["--model", model, "--sampler", "test-commands-loads", "--set", "word=ab", "--tasks", 1, 'text="ab"']
+
+    code, out, _ = printed(capsys, "eval", "llmgym/Copy-v0", *arguments, "--json")
+
+    assert (code, MADE) == (0, [str(model), "closed"])
+    assert json.loads(out)["greedy"]["success"] == 1.0
 
 
 @pytest.mark.parametrize(
