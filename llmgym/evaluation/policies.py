@@ -15,7 +15,7 @@ from ..errors import ConfigError, InfrastructureError, SamplerError
 from ..extras import require
 from ..messages import Message, load_tokenizer, whole_text
 from ..registry import SAMPLERS
-from ..rollout import Collector, EpisodePlan
+from ..rollout import Collector, EnvPool, EpisodePlan, make_collector
 from ..sampling import EndpointSampler, Sampler, SamplingParams, WrittenTurn, make_sampler
 from ..threads import DaemonThreads
 
@@ -95,11 +95,9 @@ def opened(
     if isinstance(policy, EndpointSampler):
         abilities = run_to_end(policy.abilities())
         identity = {"endpoint": policy.url, "model": abilities.model}
-    collector = Collector(
-        env,
+    collector = make_collector(
+        [EnvPool(env, tokenizer="bytes" if tokenizer is None else tokenizer, env_kwargs=env_kwargs)],
         cast(Sampler, policy),
-        tokenizer="bytes" if tokenizer is None else tokenizer,
-        env_kwargs=env_kwargs,
         concurrency=concurrency,
         deterministic=not is_endpoint,  # no batch of a server's is the same twice
     )

@@ -1,6 +1,6 @@
 """Environments times a sampler gives trajectories; trajectories on disk."""
 
-from .collect import Collector, EpisodePlan, collect, groups_of, has_too_long_prompt, plan_groups
+from .collect import Collector, EpisodePlan, collect, groups_of, has_too_long_prompt, make_collector, plan_groups
 from .cursor import TaskCursor
 from .demonstrate import demonstrate
 from .env_pool import EnvPool
@@ -23,6 +23,7 @@ __all__ = [
     "groups_of",
     "has_too_long_prompt",
     "load_trajectories",
+    "make_collector",
     "plan_groups",
     "rescore",
     "save_trajectories",

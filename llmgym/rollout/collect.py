@@ -352,7 +352,7 @@ def collect(
     """
     ids = [env] if isinstance(env, str) else list(env)
     pools = [EnvPool(each, tokenizer=tokenizer, env_kwargs=env_kwargs) for each in ids]
-    collector = Collector(pools, sampler, **collector_kwargs)
+    collector = make_collector(pools, sampler, **collector_kwargs)
     try:
         chosen = [(task, pool.name) for pool in pools for task in pool.tasks(split).first(num_tasks)]
         tasks, names = [task for task, _ in chosen], [name for _, name in chosen]
@@ -367,6 +367,18 @@ def collect(
             return run_to_end(collector.run(plans, sampling or SamplingParams(), on_episode=on_episode))
     finally:
         collector.close()
+
+
+def make_collector(pools: Sequence[EnvPool], sampler: Sampler, **kwargs: Any) -> Collector:
+    """A `Collector`, or what the sampler has in its place: one that runs environments in other processes.
+
+    Args:
+        pools: the environments.
+        sampler: produces the tokens.
+        kwargs: keywords of `Collector`, such as concurrency.
+    """
+    make: Callable[..., Collector] = getattr(sampler, "make_collector", partial(Collector, sampler=sampler))
+    return make(pools, **kwargs)
 
 
 def groups_of(trajectories: Sequence[Trajectory]) -> Iterator[list[Trajectory]]:

@@ -1,7 +1,7 @@
 """The parts of a run, made from its config: policy, sampler, environments and their tasks."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +12,7 @@ from ..episode.waiting import run_to_end
 from ..learning import LoRAConfig, Policy, load_quantised, load_with_tokenizer, with_tokenizer
 from ..learning.lora import require_targets
 from ..messages import Tokenizer
-from ..rollout import Collector, EnvPool, TaskMixture
+from ..rollout import Collector, EnvPool, TaskMixture, make_collector
 from ..sampling import Sampler, make_sampler
 from ..settings import from_mapping
 from .config import RunConfig
@@ -86,7 +86,7 @@ def build_parts(config: RunConfig) -> RunParts:
         policy=policy,
         tokenizer=tokenizer,
         sampler=sampler,
-        collector=make_collector(config, pools, sampler),
+        collector=collector_of(config, pools, sampler),
         mixture=mixture,
         curriculum=Curriculum(config.curriculum, weights) if config.curriculum is not None else None,
         held_out=held_out,
@@ -110,11 +110,11 @@ def make_policy(config: RunConfig) -> tuple[Policy, Tokenizer]:
     return policy, tokenizer
 
 
-def make_collector(config: RunConfig, pools: Sequence[EnvPool], sampler: Sampler) -> Collector:
+def collector_of(config: RunConfig, pools: Sequence[EnvPool], sampler: Sampler) -> Collector:
     """What runs the episodes of a run."""
-    make: Callable[..., Collector] = getattr(sampler, "make_collector", partial(Collector, sampler=sampler))
-    return make(
+    return make_collector(
         pools,
+        sampler,
         concurrency=config.rollout.concurrency,
         deterministic=config.rollout.deterministic,
         retries=config.rollout.retries,
