@@ -146,6 +146,15 @@ def test_one_process_goes_on_from_the_state_of_two_and_two_from_that_of_one(both
 
 
 @pytest.mark.slow
+def test_an_error_that_all_processes_share_ends_none_of_them(both):
+    of_models, of_sampler, *metrics = both["disagreed"]
+
+    assert "begins with other weights" in of_models
+    assert "sampler and learner disagree" in of_sampler
+    assert "grad_norm" in metrics
+
+
+@pytest.mark.slow
 def test_passes_in_bfloat16_come_near_those_in_the_type_of_the_weights(both):
     plain, halved = both["grpo"], both["bfloat16"]
 

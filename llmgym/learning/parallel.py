@@ -91,9 +91,13 @@ class Ranks:
     def merge(self, report: UpdateReport) -> None:
         """Add to `report`, in place, what the passes of the other processes came to."""
         if self.count > 1:
-            parts: list[Any] = [None] * self.count
-            dist.all_gather_object(parts, report.passes, group=self.group)
-            report.take_passes(parts)
+            report.take_passes(self.gather(report.passes))
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all processes, in each of them."""
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value, group=self.group)
+        return values
 
     def tell(self, message: Any) -> None:
         """Hand `message` to the processes that follow, each of which must `hear` it."""

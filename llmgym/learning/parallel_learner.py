@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import ConfigError, LearnerError, LLMGymError
+from .action_batch import ActionBatch
 from .agent import Agent, Group
 from .agreement import AgreementCheck
 from .critic import CriticHead, CriticModel
@@ -67,10 +69,25 @@ class ParallelLearner(Learner):
         self._tell(_NEW, agent, config)
         given = load_policy(model)
         self._given = given.module
+        self._require_same(given.module)
         self._given_dtype = next(given.module.parameters()).dtype
         super().__init__(Policy(copy.deepcopy(given.module), num_tokens=given.num_tokens), agent, config)
         dtype = getattr(torch, config.parallel.compute_dtype) if config.parallel.compute_dtype else self._given_dtype
         self.agreement = AgreementCheck(config.max_sampling_gap, dtype)
+
+    @torch.no_grad()
+    def _require_same(self, module: nn.Module) -> None:
+        """Parts of different models would make a third one, and nobody would notice."""
+        sums = {name: float(each.sum(dtype=torch.float64)) for name, each in module.named_parameters()}
+        for index, others in enumerate(self.ranks.gather(sums)):
+            same = sums.keys() == others.keys() and all(
+                math.isclose(sums[name], others[name], rel_tol=1e-6, abs_tol=1e-6) for name in sums
+            )
+            if not same:
+                raise ConfigError(
+                    f"Process {index} begins with other weights than process {self.ranks.index}. Give all processes "
+                    "the same model folder, and the same seed where a model is made from nothing."
+                )
 
     def _distribute(self) -> None:
         config = self.config.parallel
@@ -93,21 +110,37 @@ class ParallelLearner(Learner):
         Raises:
             LearnerError: as there; or another process is gone.
         """
-        self._tell("join_update", self.weight_version, groups, is_selected)
+        self._tell("join_update", groups, is_selected)
         with naming_lost_processes():
             try:
                 return super().update(groups, is_selected=is_selected)
             finally:
                 self._put_away()
 
-    def join_update(self, weight_version: int | None, groups: Sequence[Group], is_selected: bool) -> None:
+    def join_update(self, groups: Sequence[Group], is_selected: bool) -> None:
         """What the others do while process 0 updates."""
-        self.weight_version = weight_version
         self.update(groups, is_selected=is_selected)
 
     def _step(self, *args: Any) -> None:
         super()._step(*args)
         self._put_away()  # what had no gradient, such as a policy whose critic warms up
+
+    def _compare_with_sampler(self, batch: ActionBatch, learner_BA: Tensor) -> dict[str, float]:
+        """As there. Only process 0 knows the sampler, so it judges for all, and all go on or none."""
+        metrics: dict[str, float] = {}
+        problem: LearnerError | None = None
+        if self.ranks.leads:
+            try:
+                metrics = super()._compare_with_sampler(batch, learner_BA)
+            except LearnerError as error:
+                problem = error
+            self.ranks.tell((metrics, problem and str(problem)))
+        else:
+            metrics, said = self.ranks.hear()
+            problem = LearnerError(said) if said else None
+        if problem is not None:
+            raise problem
+        return metrics
 
     def _put_away(self) -> None:
         for module in (self.policy.module, self.critic):

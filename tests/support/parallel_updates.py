@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.models import VOCABULARY, tiny_model
 
 from llmgym.episode import Segment, StopReason, Trajectory, TurnRecord
+from llmgym.errors import ConfigError, LearnerError
 from llmgym.learning import (
     ActionBatch,
     Agent,
@@ -167,13 +168,32 @@ def run_case(case: Case, make: Callable[..., Learner]) -> dict[str, Any]:
     return {"metrics": metrics, "weights": {name: weight.detach() for name, weight in own.items()}, "state": state}
 
 
+def _other() -> torch.nn.Module:
+    return tiny_model(seed=7).double()
+
+
 def resume(ranks: Ranks) -> dict[str, Any]:
     """A state of one process, and what two that load it give back."""
     case = cases()["ppo, critic of its own"]
     given = run_case(case, Learner)["state"]
-    learner = ParallelLearner(tiny_model(seed=7).double(), case.agent, LearnerConfig(**case.settings), ranks=ranks)
+    learner = ParallelLearner(_other(), case.agent, LearnerConfig(**case.settings), ranks=ranks)
     learner.load_state_dict(given)
     return {"given": given, "state": learner.state_dict()}
+
+
+def disagree(ranks: Ranks) -> list[str]:
+    """What is said where the other process has another model, and where the sampler has; metrics where neither has."""
+    case = cases()["grpo"]
+    try:
+        ParallelLearner(tiny_model(seed=1).double(), case.agent, LearnerConfig(), ranks=ranks)
+    except ConfigError as error:
+        said = [str(error)]
+    learner = ParallelLearner(_other(), case.agent, LearnerConfig(parallel=WHOLE), ranks=ranks)
+    try:
+        learner.update(ragged(case, 0, Policy(tiny_model(seed=1))))
+    except LearnerError as error:
+        said.append(str(error))
+    return [*said, *learner.update(ragged(case, 0, Policy(_other())))]
 
 
 def main(path: str) -> None:
@@ -189,9 +209,10 @@ def main(path: str) -> None:
         if ranks.leads:
             with leading(ranks):
                 results["resumed"] = resume(ranks)
+                results["disagreed"] = disagree(ranks)
             torch.save(results, path)
         else:
-            follow(ranks, Policy(tiny_model(seed=7).double()))
+            follow(ranks, Policy(_other()))
 
 
 if __name__ == "__main__":
