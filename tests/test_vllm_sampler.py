@@ -145,6 +145,22 @@ def test_a_cancelled_turn_is_aborted_at_once(sampler):
     assert asyncio.run(cancel()) == [1, 0]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_turns_that_an_event_loop_left_behind_are_taken_out_in_the_next(sampler):
+    async def leave() -> None:
+        async with sampler.session(seed=0) as session:
+            left.append(asyncio.create_task(session.sample([1, 2], SamplingParams(max_new_tokens=500))))
+            await asyncio.sleep(0.05)
+
+    left: list[asyncio.Task[Any]] = []
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(leave())
+    loop.close()  # nobody cancelled the task
+
+    assert not left[0].done()
+    assert asyncio.run(sampler._engine.num_unfinished()) == 0
+
+
 def test_a_paused_engine_samples_nothing_and_goes_on_where_it_was(sampler):
     params = SamplingParams(max_new_tokens=300)
     (expected,) = sample_all(sampler, PROMPTS[:1], params)
