@@ -21,6 +21,8 @@ from llmgym.sampling import SamplingParams
 pytestmark = pytest.mark.slow
 
 ENV = "llmgym/Calculator-v0"
+SMALL = {"sampler_cpus": 0.01, "env_worker_cpus": 0.01}
+"""So that all actors find place on a Ray that counts two CPUs."""
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +42,7 @@ def on_ray(ray_folder):
     made = []
 
     def make(module=None, **settings):
-        small = {"sampler_cpus": 0.01, "env_worker_cpus": 0.01}
-        made.append(RaySampler(module, **{"sampler": SlowSampler, **small, **settings}))
+        made.append(RaySampler(module, **{"sampler": SlowSampler, **SMALL, **settings}))
         return made[-1]
 
     keeper = RaySampler(None, sampler=SlowSampler, num_env_workers=0, temp_dir=ray_folder, object_store_mib=128)
@@ -213,7 +214,7 @@ def test_a_run_trains_with_two_samplers_and_two_workers(ray_folder, tmp_path):
     result = llmgym.train(
         env="llmgym/Copy-v0",
         agent="grpo",
-        sampler={"name": "ray", "num_samplers": 2, "num_env_workers": 2, "temp_dir": ray_folder},
+        sampler={"name": "ray", "num_samplers": 2, "num_env_workers": 2, "temp_dir": ray_folder, **SMALL},
         steps=2,
         rollout={"tasks_per_step": 4, "concurrency": 16},
         evaluation={"num_tasks": 4, "every": 2},
