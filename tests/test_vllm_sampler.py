@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from llmgym.sampling import FinishReason, SamplingParams, ScriptedSampler
 from llmgym.sampling.distribution import processed_logits
 from llmgym.sampling.vllm import VLLMSampler
 from llmgym.sampling.vllm.channel import members
+from llmgym.sampling.vllm.engines import EngineDied
 
 pytestmark = pytest.mark.slow
 
@@ -224,6 +226,15 @@ def test_a_killed_engine_is_started_again_and_the_lost_turns_are_sampled_again(s
 
     assert [completion.token_ids for completion in again] == [completion.token_ids for completion in expected]
     assert (sampler.num_restarts, sampler.num_resampled) == (1, len(PROMPTS))
+
+
+def test_a_message_that_the_engine_s_process_cannot_read_ends_it_instead_of_leaving_it_behind(sampler):
+    async def say() -> None:
+        sampler._engine._channel.sendall(struct.pack(">Q", 5) + b"xxxxx")
+        await sampler._engine.num_unfinished()
+
+    with pytest.raises(EngineDied, match="UnpicklingError"):
+        asyncio.run(say())
 
 
 SCRIPT = """

@@ -54,26 +54,29 @@ def main() -> None:
 
 
 def _receive(channel: socket.socket, inbox: SimpleQueue[Any]) -> None:
+    """Until the parent is gone, or says what nobody here understands: then this process is of no more use."""
     frames = Frames()
-    while True:
-        try:
-            data = channel.recv(_MAX_BYTES)
-        except OSError:
-            data = b""
-        if not data:
-            _end()
-        for value in frames.feed(data):
-            inbox.put(value)
+    try:
+        while data := channel.recv(_MAX_BYTES):
+            for value in frames.feed(data):
+                inbox.put(value)
+    except Exception:  # whatever it is: without this thread nothing would end the process
+        traceback.print_exc()
+        sys.stderr.flush()
+        _end()
+    # Nobody else would remove what was made for this process alone.
+    _end(folder=os.environ["TMPDIR"])
 
 
-def _end() -> None:
-    """End this process and all that it started, at once."""
+def _end(*, folder: str = "") -> None:
+    """End this process and all that it started, at once; its parent reads the log in the folder, if there is one."""
     kill_group(os.getpid(), last=os.getpid())  # it leads a group of its own
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-    shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)  # made for this process alone
-    os._exit(0)
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0 if folder else 1)
 
 
 if __name__ == "__main__":

@@ -211,6 +211,7 @@ class EngineProcess:
     # -- the channel -------------------------------------------------------------------------------------------
 
     async def _call(self, name: str, *args: Any) -> Any:
+        frame(args)  # what cannot be sent fails here, and not in the event loop
         self._num_calls += 1
         number = self._num_calls
         try:
