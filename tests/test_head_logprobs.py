@@ -1,16 +1,22 @@
 """Log-probabilities from hidden states, against log_softmax of all logits."""
 
+import numpy as np
 import peft
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llmgym.agents.grpo import GRPO
 from support.models import tiny_model
 
+from llmgym.episode import Segment, StopReason, Trajectory, TurnRecord
 from llmgym.errors import DataError
+from llmgym.learning import Learner, LearnerConfig
 from llmgym.learning import head_logprobs as module
 from llmgym.learning.head_logprobs import head_logprobs
+from llmgym.messages import AssistantMessage
 from llmgym.sampling.head import PLAIN, LogitScaling
+from llmgym.scoring import Score
 
 
 def by_definition(head, states, targets, *, temperature, scaling=PLAIN, num_tokens=None):
@@ -301,3 +307,58 @@ def test_nothing_as_large_as_the_logits_is_kept_for_the_backward_pass_or_made(mo
 
     assert sum(saved) <= (num_tokens + vocabulary) * size + 10 * num_tokens
     assert max(largest) == vocabulary * size  # the gradient of the weight
+
+@pytest.mark.parametrize("cap", [None, 2.0])
+@pytest.mark.parametrize("rows_at_once", [1, 3, 100])
+@pytest.mark.parametrize("is_guess_right", [True, False])
+def test_a_gradient_made_in_the_forward_pass_equals_that_of_the_backward_pass(
+    cap, rows_at_once, is_guess_right, monkeypatch
+):
+    monkeypatch.setattr(module, "_MAX_PLAIN_LOGITS", 0)
+    monkeypatch.setattr(module, "_EARLY_ROWS_BYTES", 4 * 23 * rows_at_once)
+    torch.manual_seed(0)
+    head = torch.nn.Linear(8, 29).double()
+    states, targets = torch.randn(7, 8, dtype=torch.float64, requires_grad=True), torch.randint(23, (7,))
+    inputs = (states, head.weight, head.bias)
+    settings = {"temperature": 0.7, "scaling": LogitScaling(cap=cap), "num_tokens": 23}
+
+    def slope(tokens, logprobs):
+        return logprobs.cos() if is_guess_right else logprobs + 1
+
+    early = head_logprobs(head, states, targets, **settings, loss_gradient=slope)[0]
+    late = head_logprobs(head, states, targets, **settings)[0]
+
+    found, expected = (torch.autograd.grad(logprobs.sin().sum(), inputs) for logprobs in (early, late))
+    torch.testing.assert_close(early, late)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def trajectory(prompt, answer, reward):
+    ids = np.array([*prompt, *answer], dtype=np.int32)
+    turn = TurnRecord(0, len(prompt), len(ids), AssistantMessage(content=""), Score(reward=reward))
+    return Trajectory(
+        segments=(Segment(ids, np.arange(len(ids)) >= len(prompt)),),
+        turns=(turn,),
+        reward=reward,
+        terminated=True,
+        truncated=False,
+        stop_reason=StopReason.ANSWERED,
+        metadata={},
+    )
+
+
+@pytest.mark.parametrize("minibatches", [1, 2])
+def test_the_learner_guesses_the_gradient_of_its_loss_exactly(minibatches, monkeypatch):
+    monkeypatch.setattr(module, "_MAX_PLAIN_LOGITS", 0)
+    guesses, computed_again, early, late = [], [], module._early, module._tile_gradient
+    monkeypatch.setattr(module, "_early", lambda *given: guesses.append(1) or early(*given))
+    monkeypatch.setattr(module, "_tile_gradient", lambda *given: computed_again.append(1) or late(*given))
+    groups = [[trajectory([1, 2], [3 + row] * (row + 1), float(row)) for row in range(4)] for _ in range(2)]
+    learner = Learner(tiny_model(), GRPO(minibatches=minibatches), LearnerConfig(learning_rate=1e-2))
+
+    for _ in range(2):
+        learner.update(groups)
+
+    assert len(guesses) == 2 * minibatches
+    assert not computed_again

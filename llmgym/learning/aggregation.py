@@ -1,5 +1,7 @@
 """From the losses of tokens or trajectories to one number, with denominators of the whole batch."""
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import Tensor
 
@@ -43,3 +45,15 @@ def weighted_loss(loss: Tensor, weights_BA: Tensor) -> Tensor:
         f"A loss has shape {tuple(loss.shape)}, but the micro-batch has {tuple(weights_BA.shape)} action tokens. "
         "Return one loss a token, (B, A), or one a trajectory, (B,); the learner does the averaging."
     )
+
+
+def loss_gradient(losses: Callable[[Tensor], Mapping[str, Tensor]], weights_BA: Tensor) -> Callable[[Tensor], Tensor]:
+    """What makes of log-probabilities, shape (B, A), the gradient by them of the weighted sum of their losses."""
+
+    def gradient(logprobs_BA: Tensor) -> Tensor:
+        with torch.enable_grad():
+            given_BA = logprobs_BA.detach().requires_grad_()
+            total = torch.stack([weighted_loss(loss, weights_BA) for loss in losses(given_BA).values()]).sum()
+            return torch.autograd.grad(total, given_BA)[0]
+
+    return gradient

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,6 +23,9 @@ _ACCELERATOR_TILE_BYTES = 2**28
 """The same elsewhere: large enough for the matrix products, not the starting of kernels, to take the time."""
 _MAX_PLAIN_LOGITS = 2**17
 """Up to so many in all, starting the operations of tiles costs more than they save."""
+_EARLY_ROWS_BYTES = 2**27
+"""Of whole rows of logits that become their gradient at once: the fewer at a time, the more often all gradients of the
+weight are read and written."""
 _ROWS_BYTES = 2**26
 """Of whole rows of logits, where the head must be called as it is."""
 
@@ -36,6 +39,7 @@ def head_logprobs(
     scaling: LogitScaling = PLAIN,
     num_tokens: int | None = None,
     with_entropy: bool = False,
+    loss_gradient: Callable[[slice, Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Log-probability of each target, and entropy of its distribution if asked for; differentiable (once, in tiles).
 
@@ -55,6 +59,9 @@ def head_logprobs(
         scaling: what the model makes of what the head gives.
         num_tokens: ids from here on are padding, without probability; None: there are none.
         with_entropy: give entropies too.
+        loss_gradient: gives, for log-probabilities of a slice of the tokens, the gradient by them that the loss will
+            have. Logits then become gradients in the forward pass, and are not computed again. Should another gradient
+            come in the backward pass, these are thrown away; it is only a guess. Not used with entropies.
 
     Returns:
         Log-probabilities and entropies, or None for these, shape (N,), in float32 or better.
@@ -77,7 +84,10 @@ def head_logprobs(
         return _by_rows(head, states_NH, targets_N, scaling, temperature, num_tokens, with_entropy)
     states, weights, bias = products
     logits = TiledLogits.of(limit, scaling, temperature)
-    outputs = _HeadLogprobs.apply(logits, with_entropy, targets_N, bias, *states, *weights)  # type: ignore[no-untyped-call]
+    wants_early = loss_gradient is not None and not with_entropy and torch.is_grad_enabled()
+    if not wants_early or any(weight.dtype != sum_dtype(weight) for weight in weights if weight.requires_grad):
+        loss_gradient = None
+    outputs = _HeadLogprobs.apply(logits, with_entropy, loss_gradient, targets_N, bias, *states, *weights)  # type: ignore[no-untyped-call]
     return cast("tuple[Tensor, Tensor | None]", outputs)
 
 
@@ -203,9 +213,23 @@ class _HeadLogprobs(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: TiledLogits, with_entropy: bool, targets: Tensor, bias: Tensor | None, *factors: Tensor
+        ctx: Any,
+        logits: TiledLogits,
+        with_entropy: bool,
+        loss_gradient: Callable[[slice, Tensor], Tensor] | None,
+        targets: Tensor,
+        bias: Tensor | None,
+        *factors: Tensor,
     ) -> tuple[Tensor, Tensor | None]:
         states, weights = factors[: len(factors) // 2], factors[len(factors) // 2 :]
+        ctx.early = None
+        if loss_gradient is not None:
+            wanted = ctx.needs_input_grad[4:]
+            logprobs, normaliser, ctx.early = _early(logits, loss_gradient, targets, bias, states, weights, wanted)
+            ctx.logits = logits
+            ctx.set_materialize_grads(False)
+            ctx.save_for_backward(targets, bias, normaliser, torch.zeros_like(normaliser), *factors)
+            return logprobs, None
         dtype = sum_dtype(states[0])
         normaliser = states[0].new_full(targets.shape, torch.finfo(dtype).min, dtype=dtype)  # of what was seen so far
         target_logits, entropies = torch.zeros_like(normaliser), torch.zeros_like(normaliser)
@@ -233,8 +257,13 @@ class _HeadLogprobs(torch.autograd.Function):
     def backward(ctx: Any, grad_logprobs: Tensor | None, grad_entropies: Tensor | None) -> tuple[Any, ...]:
         logits: TiledLogits = ctx.logits
         targets, bias, normaliser, entropies, *factors = ctx.saved_tensors
-        wants_bias, *is_wanted = ctx.needs_input_grad[3:]
+        wants_bias, *is_wanted = ctx.needs_input_grad[4:]
         num = len(factors) // 2
+        if ctx.early is not None:
+            guess, *early = ctx.early
+            ctx.early = None  # their memory is free as soon as they are handed on
+            if grad_logprobs is not None and torch.equal(guess, grad_logprobs):
+                return None, None, None, None, *early
         states, weights, wants_states, wants_weights = factors[:num], factors[num:], is_wanted[:num], is_wanted[num:]
         state_grads = [torch.zeros_like(table, dtype=normaliser.dtype) for table in states]
         weight_grads = [torch.zeros_like(weights[k]) if wants_weights[k] else None for k in range(num)]
@@ -266,7 +295,51 @@ class _HeadLogprobs(torch.autograd.Function):
                 if weight_grad is not None:
                     weight_grad[columns] = total
         of_states = [grad.to(table.dtype) for grad, table in zip(state_grads, states, strict=True)]
-        return None, None, None, bias_grad, *of_states, *weight_grads
+        return None, None, None, None, bias_grad, *of_states, *weight_grads
+
+
+def _early(
+    logits: TiledLogits,
+    loss_gradient: Callable[[slice, Tensor], Tensor],
+    targets: Tensor,
+    bias: Tensor | None,
+    states: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    is_wanted: Sequence[bool],
+) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+    """Log-probabilities, normalisers, and for the backward pass what it must be given and the gradients it then gives.
+
+    Whole rows of logits are exponentiated in their place, and become their own gradient.
+    """
+    num = len(states)
+    dtype, whole = sum_dtype(states[0]), slice(0, logits.num_tokens)
+    logprobs, normaliser, guess = (states[0].new_zeros(targets.shape, dtype=dtype) for _ in range(3))
+    bias_grad = torch.zeros_like(bias) if bias is not None and is_wanted[0] else None
+    state_grads, weight_grads = (
+        [torch.zeros_like(one) if wanted else None for one, wanted in zip(some, those, strict=True)]
+        for some, those in ((states, is_wanted[1 : 1 + num]), (weights, is_wanted[1 + num :]))
+    )
+    for rows in slices(len(targets), max(1, _EARLY_ROWS_BYTES // (4 * logits.num_tokens))):
+        tile = logits.tile(states, weights, bias, rows, whole)
+        slope, index = logits.slope(tile), targets[rows, None]
+        of_targets, largest = tile.gather(-1, index)[:, 0], tile.amax(dim=-1)
+        tile.sub_(largest[:, None]).exp_()
+        total = tile.sum(dim=-1)
+        normaliser[rows] = largest + total.log()
+        logprobs[rows] = of_targets - normaliser[rows]
+        guess[rows] = gradient = loss_gradient(rows, logprobs[rows])
+        tile.mul_((-gradient / total)[:, None]).scatter_add_(-1, index, gradient[:, None])
+        if slope is not None:
+            tile *= slope
+        for k in range(num):
+            of_states, of_weights = state_grads[k], weight_grads[k]
+            if of_states is not None:
+                of_states[rows] = tile.to(states[k].dtype) @ weights[k][whole].to(states[k].dtype)
+            if of_weights is not None:
+                _add_product(of_weights[whole], tile.T, states[k][rows])
+        if bias_grad is not None:
+            bias_grad[whole] += tile.sum(dim=0)
+    return logprobs, normaliser, [guess, bias_grad, *state_grads, *weight_grads]
 
 
 def _tile_gradient(

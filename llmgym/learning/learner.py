@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from ..episode import Trajectory
 from ..errors import CheckpointError, ConfigError
 from .action_batch import ActionBatch
-from .agent import Agent, Group, ModelOutputs, Need
-from .aggregation import action_weights, weighted_loss
+from .agent import Agent, Group, ModelOutputs, Need, Unit
+from .aggregation import action_weights, loss_gradient, weighted_loss
 from .agreement import AgreementCheck, compare_logprobs
 from .correction import correct
 from .critic import (
@@ -273,14 +273,12 @@ class Learner:
         budget = self.config.microbatch_tokens
         return self.ranks.passes(trajectories, units, microbatch_tokens=budget, packs=packs)
 
-    def _run(self, trajectories: Sequence[Trajectory], *, with_entropy: bool = False) -> ModelOutputs:
+    def _run(self, trajectories: Sequence[Trajectory], **options: Any) -> ModelOutputs:
         """The forward pass of policy and critic. While the critic warms up, no gradient of it reaches the policy."""
         head = None
         if isinstance(self.critic, CriticHead):
             head = partial(self.critic, stop_gradient=self.config.critic.stop_gradient or self._is_warming_up)
-        outputs = self.policy.action_outputs(
-            trajectories, temperature=self.temperature, with_entropy=with_entropy, critic=head
-        )
+        outputs = self.policy.action_outputs(trajectories, temperature=self.temperature, critic=head, **options)
         if isinstance(self.critic, CriticModel):
             outputs = replace(outputs, values_BA=self.critic(trajectories))
         return outputs
@@ -319,10 +317,14 @@ class Learner:
         self.steps.optimizer.zero_grad(set_to_none=True)
         for turn in self._passes(trajectories, units):
             micro, part = turn.rows, batch.rows(turn.rows)
-            outputs = self._run([trajectories[row] for row in micro], with_entropy=Need.ENTROPY in self.agent.needs)
             width = part.mask_BA.shape[1]
-            losses = self._losses(outputs, part)
             micro_weights_BA = weights_BA[micro, :width] * turn.counts
+            options: dict[str, Any] = {"with_entropy": Need.ENTROPY in self.agent.needs}
+            if self.agent.unit is Unit.TOKEN and self.critic is None and turn.counts:
+                losses_of = partial(lambda part, given_BA: self._losses(ModelOutputs(given_BA), part), part)
+                options["loss_gradient"] = loss_gradient(losses_of, micro_weights_BA)
+            outputs = self._run([trajectories[row] for row in micro], **options)
+            losses = self._losses(outputs, part)
             components = {name: weighted_loss(loss, micro_weights_BA) for name, loss in losses.items()}
             total = torch.stack(list(components.values())).sum()
             if total.requires_grad:

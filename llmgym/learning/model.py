@@ -72,6 +72,7 @@ class Policy:
         temperature: float,
         with_entropy: bool = False,
         critic: Callable[[Tensor], Tensor] | None = None,
+        loss_gradient: Callable[[Tensor], Tensor] | None = None,
     ) -> ModelOutputs:
         """Log-probabilities, and entropies and values if asked for, of all action tokens; differentiable.
 
@@ -82,6 +83,8 @@ class Policy:
             temperature: that the tokens were sampled at; logits are divided by it.
             with_entropy: compute the entropy of the distribution before each action too.
             critic: makes values, shape (N,), of the hidden states before the actions, shape (N, hidden size).
+            loss_gradient: makes of a (B, A) table of log-probabilities the gradient by it that the loss will have, of
+                each entry by that entry alone; the head's gradient is then made in the forward pass.
 
         Returns:
             (B, A) tables in float32 or better, zero on padding; A is the most actions of a row.
@@ -100,7 +103,14 @@ class Policy:
         )
         states, hidden = self._states_before(layout, with_hidden=critic is not None)
         sets = kept_sets(trajectories)
-        settings = {"temperature": temperature, "with_entropy": with_entropy}
+        settings: dict[str, Any] = {"temperature": temperature, "with_entropy": with_entropy}
+        if loss_gradient is not None and sets is None:
+
+            def gradient_of(tokens: slice, logprobs: Tensor) -> Tensor:
+                index = rows[tokens], columns[tokens]
+                return loss_gradient(logprobs.new_zeros(shape).index_put(index, logprobs))[index]
+
+            settings["loss_gradient"] = gradient_of
         logprobs, entropies = self._head_outputs(states, targets, sets, **settings)
 
         def table(values: Tensor) -> Tensor:
