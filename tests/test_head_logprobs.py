@@ -308,6 +308,7 @@ def test_nothing_as_large_as_the_logits_is_kept_for_the_backward_pass_or_made(mo
     assert sum(saved) <= (num_tokens + vocabulary) * size + 10 * num_tokens
     assert max(largest) == vocabulary * size  # the gradient of the weight
 
+
 @pytest.mark.parametrize("cap", [None, 2.0])
 @pytest.mark.parametrize("rows_at_once", [1, 3, 100])
 @pytest.mark.parametrize("is_guess_right", [True, False])
