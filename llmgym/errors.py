@@ -20,6 +20,7 @@
     ├── ResetNeeded                (RuntimeError)       a step after the end, or before the first reset
     ├── InvalidAction              (ValueError)         an action outside the action space
     ├── LearnerError               (RuntimeError)       an update cannot go on: it would train on wrong numbers
+    │   └── DivergenceError                             gradients explode, or are not finite
     ├── CheckError                 (AssertionError)     check_env or check_agent found a broken promise
     └── InfrastructureError        (RuntimeError)       our machinery failed; this is never a reward
         ├── VerifierError
@@ -110,6 +111,10 @@ class InvalidAction(LLMGymError, ValueError):
 
 class LearnerError(LLMGymError, RuntimeError):
     """An update cannot go on: gradients are not finite, or sampler and learner disagree about the policy."""
+
+
+class DivergenceError(LearnerError):
+    """Training destroys the policy: its gradients explode, or are not finite any more."""
 
 
 class CheckError(LLMGymError, AssertionError):

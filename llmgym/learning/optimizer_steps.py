@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import LearnerError
+from ..errors import DivergenceError
 from .compute import Masters
 from .optimization import LearnerConfig, make_optimizer
 from .update_metrics import UpdateReport
@@ -48,7 +48,7 @@ class OptimizerSteps:
         """One step along the gradients that are there, unless they are all zero or not finite; they are taken away.
 
         Raises:
-            LearnerError: they were not finite several times in a row.
+            DivergenceError: they were not finite several times in a row.
         """
         learning_rate = self.config.learning_rate_at(self.num_planned)
         self.num_planned += 1
@@ -58,7 +58,7 @@ class OptimizerSteps:
             self._num_non_finite += 1
             report.num_non_finite += 1
             if self._num_non_finite >= _MAX_NON_FINITE:
-                raise LearnerError(
+                raise DivergenceError(
                     f"The gradient was not finite in {self._num_non_finite} steps in a row, so training cannot "
                     "go on. Go back to a checkpoint and lower the learning rate, or look for rewards or losses that "
                     "overflow."

@@ -86,7 +86,7 @@ class Collection:
 
 
 class Synchronous:
-    """Collect, then learn."""
+    """Collect, then learn, while the sampler sleeps: on a GPU that both use, its memory is the learner's then."""
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
@@ -97,10 +97,12 @@ class Synchronous:
 
     async def learn(self, step: int, update: Callable[[], T]) -> T:  # noqa: ARG002
         """Nothing goes on beside it."""
+        await self._collection.parts.sampler.sleep()
         return update()
 
     async def hand_over(self, source: WeightSource, *, version: int) -> Mapping[str, float]:
         """Nothing is being sampled."""
+        await self._collection.parts.sampler.wake()
         await self._collection.parts.sampler.update_weights(source, version=version)
         return {}
 

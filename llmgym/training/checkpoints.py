@@ -46,13 +46,13 @@ class RunCheckpoints:
     def __init__(self, folder: Path, config: CheckpointConfig, *, run: str) -> None:
         self.folder, self._config, self._run = folder / "checkpoints", config, run
 
-    def save(self, step: int, state: Mapping[str, Any], *, success: float) -> None:
+    def save(self, step: int, state: Mapping[str, Any], *, success: float | None) -> None:
         """Write the checkpoint of `step`, and remove those that are kept no longer.
 
         Args:
             step: training steps that are done.
             state: all that the rest of the run depends on.
-            success: on held-out tasks, as last measured; the best so far is marked.
+            success: on held-out tasks; the best so far is marked. None: it was not measured with these weights.
 
         Raises:
             CheckpointError: it cannot be written; those before are whole.
@@ -61,7 +61,7 @@ class RunCheckpoints:
         try:
             identity = {"run": self._run, "llmgym": version("llmgym")}
             save_checkpoint(path, {**state, "step": step, "identity": identity})
-            if success > self._best()[1]:
+            if success is not None and success > self._best()[1]:
                 replace_file(self.folder / _BEST, json.dumps({"step": step, "success": success}) + "\n")
             self._rotate()
         except (OSError, RuntimeError) as error:  # torch raises RuntimeError where the disk is full
@@ -72,8 +72,8 @@ class RunCheckpoints:
                 f"({kept}). Make room, then go on with: llmgym train --resume {self.folder.parent}"
             ) from error
 
-    def load(self) -> dict[str, Any] | None:
-        """The newest; None where the run wrote none yet.
+    def load(self, *, best: bool = False) -> dict[str, Any] | None:
+        """The newest, or the best; None where the run wrote none yet.
 
         Raises:
             CheckpointError: it is damaged, of another run, or of another version of llmgym.
@@ -81,7 +81,7 @@ class RunCheckpoints:
         steps = self._steps()
         if not steps:
             return None
-        path = self._path(steps[-1])
+        path = self._path(self._best()[0] if best else steps[-1])
         try:
             state = load_checkpoint(path)
             self._require_own(state.get("identity", {}))

@@ -18,6 +18,7 @@ from .checkpoints import CheckpointConfig
 from .cold_start import ColdStartConfig
 from .curriculum import CurriculumConfig
 from .device import Precision
+from .endings import EndingConfig
 from .mode import TrainingConfig
 from .quarantine import QuarantineConfig
 from .tiny_model import TinyModelConfig
@@ -127,6 +128,7 @@ class RunConfig:
     """Supervised learning on demonstrations before the agent begins; left out where there is no such table."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     alarms: AlarmsConfig = field(default_factory=AlarmsConfig)
+    ending: EndingConfig = field(default_factory=EndingConfig)
     quarantine: QuarantineConfig = field(default_factory=QuarantineConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     trackers: tuple[str, ...] = ("tensorboard",)

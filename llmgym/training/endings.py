@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
-from ..errors import ConfigError, LearnerError
+import torch
+from torch import nn
+
+from ..errors import ConfigError, DivergenceError
 
 _SUSPICIOUS_STEPS = 2
 """Exploding steps in a row; a single one may be an odd batch, and the norm is clipped."""
@@ -56,6 +59,12 @@ def has_plateaued(success: Sequence[float], *, patience: int, min_rise: float) -
     return 0 < patience <= since
 
 
+@torch.no_grad()
+def has_finite_weights(module: nn.Module) -> bool:
+    """Whether all are numbers: one that is not makes each log-probability none."""
+    return all(bool(parameter.isfinite().all()) for parameter in module.parameters())
+
+
 class DivergenceWatch:
     """Looks at gradient norms for the end of a policy.
 
@@ -77,7 +86,7 @@ class DivergenceWatch:
         """Take the metrics of a step; one that made no optimizer step says nothing.
 
         Raises:
-            LearnerError: the policy diverges.
+            DivergenceError: the policy diverges.
         """
         norm = metrics.get("grad_norm")
         if norm is None:
@@ -89,7 +98,7 @@ class DivergenceWatch:
             return
         self._num_suspicious += 1
         if math.isfinite(norm) and self._num_suspicious >= _SUSPICIOUS_STEPS:
-            raise LearnerError(
+            raise DivergenceError(
                 f"The gradient's norm is {norm:.3g}, {norm / usual:,.0f} times its median of {usual:.3g}, for the "
                 f"{self._num_suspicious}nd step in a row, so training has diverged. Lower learner.learning_rate or "
                 "learner.max_grad_norm, or look for rewards or losses that explode; ending.max_norm_growth is what is "

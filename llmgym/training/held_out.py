@@ -37,9 +37,9 @@ class HeldOut:
         return len(self.parts.held_out)
 
     async def evaluate(
-        self, step: int, on_episode: Callable[[Trajectory], None] | None = None
+        self, step: int, on_episode: Callable[[Trajectory], None] | None = None, *, phase: str = "evaluation"
     ) -> dict[str, Evaluation]:
-        """By decoding: sampled as in training, and greedy."""
+        """By decoding: sampled as in training, and greedy; told as a `phase`, alarms hear of evaluations alone."""
         collector = self.parts.collector
         names, tasks = [name for name, _ in self.parts.held_out], [task for _, task in self.parts.held_out]
         plans = plan_groups(tasks, group_size=1, seed=(self.seed,), envs=names)
@@ -52,8 +52,9 @@ class HeldOut:
             if len(collector.pools) > 1:
                 for name, figures in describe_by_env(trajectories, self.full_reward).items():
                     summary |= {f"env/{name}/{key}": value for key, value in figures.items()}
-            self.log.log("evaluation", step, {"decoding": decoding, **summary})
-        self.alarms.add_evaluation(step, results["sampled"].summary())
+            self.log.log(phase, step, {"decoding": decoding, **summary})
+        if phase == "evaluation":
+            self.alarms.add_evaluation(step, results["sampled"].summary())
         shown = "  ".join(f"{decoding} {result.success}" for decoding, result in results.items())
         self.progress.line(f"step {step}: held-out success  {shown}")
         return results

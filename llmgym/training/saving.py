@@ -1,8 +1,11 @@
 """Models that a run writes: the one that it trained, and the one below an adapter where that is nowhere else."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NoReturn
 
+from ..errors import DivergenceError
 from ..learning import load_policy, save_policy
 from ..learning.lora import is_adapter_folder
 from .config import RunConfig
@@ -38,3 +41,21 @@ def settle_base(config: RunConfig, parts: RunParts, folder: Path, *, is_new: boo
     else:
         parts.policy.module.load_state_dict(load_policy(base).module.state_dict())
     return str(base.resolve())
+
+
+def leave_good_model(
+    parts: RunParts, folder: Path, checkpoint: Mapping[str, Any] | None, error: Exception, *, base: str
+) -> NoReturn:
+    """Write the model of the best checkpoint, and give up: a later one may be of a policy that is destroyed already.
+
+    Raises:
+        DivergenceError: always; because of `error`.
+    """
+    assert checkpoint is not None  # that of step 0, at least
+    # Not strictly: a policy with an adapter is saved without what lies below it.
+    parts.policy.module.load_state_dict(checkpoint["learner"]["model"], strict=False)
+    save_model(parts, folder / "model", base=base)
+    raise DivergenceError(
+        f"{error} The model of step {checkpoint['step']}, the best on held-out tasks, is in {folder / 'model'}. "
+        f"Begin a new run with it: model.path={folder / 'model'}"
+    ) from error

@@ -72,7 +72,7 @@ def build_tiny_model(config: TinyModelConfig, tokenizer: PreTrainedTokenizerFast
     """A randomly initialised model for `tokenizer`; `seed` decides its weights and touches no global stream."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LlamaForCausalLM(
+        return LlamaForCausalLM(  # type: ignore[no-untyped-call]  # since which version it is typed, differs
             LlamaConfig(
                 vocab_size=len(tokenizer),
                 hidden_size=config.hidden_size,

@@ -12,28 +12,28 @@ from typing import Any
 
 import torch
 
-from ..episode import Trajectory
 from ..episode.register import make_token_env
 from ..episode.waiting import run_to_end
-from ..errors import ConfigError, OutputFolderError
+from ..errors import ConfigError, DivergenceError, OutputFolderError, SamplerError
 from ..evaluation import Evaluation
 from ..learning import Agent, DataKind, Learner
 from ..learning.feasibility import require_feasible
 from ..learning.update_metrics import describe_groups
 from ..progress import Phase, RunProgress
 from ..registry import AGENTS, TRACKERS
-from ..rollout import groups_of, save_trajectories, whole_shares
+from ..rollout import groups_of, save_trajectories
 from ..sampling import WeightSource
 from ..settings import checked_call
 from .alarms import AlarmWatch
 from .asynchronous import Asynchronous
 from .batch import Batch
 from .batch_source import BatchSource, Collection, OneStepOff, Synchronous
+from .beginning import begin_with_demonstrations
 from .checkpoints import RunCheckpoints, random_states, restore_random_states
 from .clock import StepClock
-from .cold_start import make_demonstrations, run_cold_start
 from .config import RunConfig, plain, to_toml
 from .describe import describe_by_env, describe_episodes
+from .endings import DivergenceWatch, has_finite_weights, has_plateaued
 from .held_out import HeldOut
 from .metrics import MetricsLog, read_metrics
 from .mode import Mode, default_correction, require_mode
@@ -42,7 +42,7 @@ from .quarantine import Quarantine
 from .record import RunRecord, load_held_out, save_held_out, with_advantages
 from .result import RunResult, common_full_reward
 from .run_folder import forget_after, free_run_folder, is_finished, make_run_folder, trajectories_path, writing_alone
-from .saving import save_model, settle_base
+from .saving import leave_good_model, save_model, settle_base
 from .staleness import describe_staleness
 from .stopping import heeding_signals
 from .telling import LongPrompts, episode_teller
@@ -129,8 +129,10 @@ class Trainer:
             position = checkpoint["metrics_position"] if checkpoint else 0
             log = MetricsLog(folder, [track(folder, plain(self.config)) for track in trackers], position=position)
             with closing(log) as self._log, heeding_signals(self._tell_of_stop) as self._stop:
-                if self.config.cold_start is not None and checkpoint is None:
-                    self._cold_start()
+                if checkpoint is None:
+                    begin_with_demonstrations(
+                        self.config, self._parts, make_learner=make_learner, log=self._log, progress=self.progress
+                    )
                 self._base = ""
                 if self.learner_config.lora is not None:
                     self._base = settle_base(self.config, self._parts, folder, is_new=checkpoint is None)
@@ -165,6 +167,7 @@ class Trainer:
             parts.separate_models()
         self._alarms, self._long_prompts = AlarmWatch(config.alarms), LongPrompts(self.progress)
         self._quarantine = Quarantine(config.quarantine, parts.mixture)
+        self._divergence = DivergenceWatch(config.ending.max_norm_growth)
         self.progress.line(
             f"{config.env_label}, {parts.num_parameters:,} parameters, "
             f"agent {config.agent['name']}, seed {config.seed}, llmgym {version('llmgym')}, torch {torch.__version__}"
@@ -181,27 +184,6 @@ class Trainer:
 
     def _tell_of_stop(self, signal_name: str) -> None:
         self.progress.line(f"{signal_name}: the step under way is finished and saved; once more stops at once.")
-
-    def _cold_start(self) -> None:
-        config = self.config.cold_start
-        assert config is not None
-        seed, demonstrations = self.config.seed, list[Trajectory]()
-        with self.progress.phase("demonstrations", config.num_demonstrations) as phase:
-            for name, count in whole_shares(self._parts.mixture.weights, config.num_demonstrations).items():
-                env, cursor = self._parts.collector.pool(name).example, self._parts.mixture.cursor(name)
-                part = replace(config, num_demonstrations=count)
-                for demonstration in make_demonstrations(env, cursor, part, seed=seed):
-                    demonstrations.append(demonstration)
-                    phase.advance()
-        with self.progress.phase("cold start", config.steps) as phase:
-
-            def on_step(step: int, metrics: Mapping[str, float]) -> None:
-                self._log.log("cold_start", step, metrics)
-                phase.advance(f"loss {metrics['loss']:.3f}")
-
-            run_cold_start(
-                self._parts.policy, demonstrations, config, seed=seed, on_step=on_step, make_learner=self._make_learner
-            )
 
     async def _train_and_close(
         self, folder: Path, checkpoint: Mapping[str, Any] | None
@@ -232,7 +214,7 @@ class Trainer:
             with self.progress.phase("evaluation", 2 * self._held_out.num_tasks) as phase:
                 before = after = await self._held_out.evaluate(0, lambda trajectory: phase.advance())  # noqa: ARG005
             save_held_out(folder, "before", before)
-            self._save(folder, learner, 0, after)
+            self._save(folder, learner, 0, after, is_evaluated=True)
         else:
             done = await self._restore(folder, learner, checkpoint)
             before, after = (load_held_out(folder, name, self._full_reward) for name in ("before", "after"))
@@ -242,18 +224,51 @@ class Trainer:
             for step in range(done + 1, config.steps + 1):
                 if self._stop.is_made:
                     return before, after, False
-                batch = await self._step(learner, step, phase)
-                if step % config.evaluation.every == 0 or step == config.steps:
+                try:
+                    batch = await self._step(learner, step, phase)
+                except (DivergenceError, SamplerError) as error:
+                    if isinstance(error, SamplerError) and has_finite_weights(self._parts.policy.module):
+                        raise
+                    leave_good_model(self._parts, folder, self._checkpoints.load(best=True), error, base=self._base)
+                is_evaluated = step % config.evaluation.every == 0 or step == config.steps
+                if is_evaluated:
                     kept = (with_advantages(trajectory, learner.last_advantages) for trajectory in batch.drawn)
                     save_trajectories(trajectories_path(folder, step), kept)
                     after = await self._held_out.evaluate(step)
                 for alarm in self._alarms.ring(step):
                     self._log.log("alarm", step, {"name": alarm.name, "text": alarm.text})
                     self.progress.line(f"step {step}: ALARM: {alarm.text}")
-                if step % config.checkpoint.every == 0 or step == config.steps or self._stop.is_made:
-                    self._save(folder, learner, step, after)
+                is_over = step == config.steps or (is_evaluated and self._has_plateaued(step))
+                is_due = step % config.checkpoint.every == 0 or is_over or self._stop.is_made
+                if is_due and not self._divergence.is_suspicious and has_finite_weights(self._parts.policy.module):
+                    self._save(folder, learner, step, after, is_evaluated=is_evaluated)
+                if is_over:
+                    break
+        if config.ending.model == "best":
+            after = await self._go_back_to_best(folder, learner)
         learner.copy_back()
         return before, after, True
+
+    def _has_plateaued(self, step: int) -> bool:
+        """Whether the run ends here, as held-out success rises no more."""
+        ending, success = self.config.ending, [row["success"] for row in self._alarms.evaluations]
+        if not has_plateaued(success, patience=ending.patience, min_rise=ending.min_rise):
+            return False
+        told = f"no new best held-out success in {ending.patience} evaluations; the run ends"
+        self._log.log("ending", step, {"text": told})
+        self.progress.line(f"step {step}: {told}.")
+        return True
+
+    async def _go_back_to_best(self, folder: Path, learner: Learner) -> dict[str, Evaluation]:
+        """The weights of the best checkpoint, and what they come to."""
+        best = self._checkpoints.load(best=True)
+        assert best is not None  # that of step 0, at least
+        learner.load_state_dict(best["learner"])
+        await self._begin_sampling(learner, version=best["step"])
+        self.progress.line(f"the model is that of step {best['step']}, the best on held-out tasks:")
+        after = await self._held_out.evaluate(best["step"], phase="best")
+        save_held_out(folder, "after", after)
+        return after
 
     def _make_source(self) -> BatchSource:
         collection = Collection(
@@ -301,10 +316,13 @@ class Trainer:
         metrics |= described | {"num_samples": self._num_samples} | speeds
         self._log.log("train", step, metrics)
         self._alarms.add_step(step, metrics)
+        self._divergence.add(metrics)
         phase.advance(f"reward {metrics['reward']:.3f}  entropy {metrics.get('entropy', 0.0):.3f}")
         return batch
 
-    def _save(self, folder: Path, learner: Learner, step: int, newest: Mapping[str, Evaluation]) -> None:
+    def _save(
+        self, folder: Path, learner: Learner, step: int, newest: Mapping[str, Evaluation], *, is_evaluated: bool
+    ) -> None:
         """Write a checkpoint: all that the rest of the run depends on."""
         save_held_out(folder, "after", newest)
         state = {
@@ -313,12 +331,13 @@ class Trainer:
             "curriculum": self._parts.curriculum.state_dict() if self._parts.curriculum is not None else None,
             "alarms": self._alarms.state_dict(),
             "quarantine": self._quarantine.state_dict(),
+            "divergence": self._divergence.state_dict(),
             "num_samples": self._num_samples,
             "has_warned": self._long_prompts.has_warned,
             "random": random_states(),
             "metrics_position": self._log.position(),
         }
-        self._checkpoints.save(step, state, success=newest["sampled"].success.value)
+        self._checkpoints.save(step, state, success=newest["sampled"].success.value if is_evaluated else None)
 
     async def _restore(self, folder: Path, learner: Learner, checkpoint: Mapping[str, Any]) -> int:
         """Go on from a checkpoint; returns the steps that are done."""
@@ -329,6 +348,7 @@ class Trainer:
         evaluations = [row for row in read_metrics(self._log.path, "evaluation") if row["decoding"] == "sampled"]
         self._alarms.load_state_dict(checkpoint["alarms"], read_metrics(self._log.path, "train"), evaluations)
         self._quarantine.load_state_dict(checkpoint["quarantine"])
+        self._divergence.load_state_dict(checkpoint["divergence"])
         self._num_samples, self._long_prompts.has_warned = checkpoint["num_samples"], checkpoint["has_warned"]
         learner.load_state_dict(checkpoint["learner"])
         await self._begin_sampling(learner, version=step)
