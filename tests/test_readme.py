@@ -130,6 +130,16 @@ def test_figures_of_token_steps_are_those_of_the_benchmark():
         assert float(share) == pytest.approx(result.get(f"ratio_{key}", 1), abs=0.005)
 
 
+def test_figures_of_the_step_beside_trl_are_those_of_the_benchmark():
+    lines = (ROOT / "benchmarks/results/grpo_step.jsonl").read_text().splitlines()
+    shown = {row[0]: row[1:] for row in table(README)}
+
+    for result in map(json.loads, lines):
+        cells = shown[f"{result['agent']}, {result['model']}, {result['lengths']}"]
+        expected = [result["step_to_trl"], result["learner_to_trl"]]
+        assert [float(cell) for cell in cells] == [pytest.approx(share, abs=0.0051) for share in expected]
+
+
 def test_figures_of_the_verifier_are_those_of_the_benchmark():
     lines = (ROOT / "benchmarks/results/math_verifier.jsonl").read_text().splitlines()
     shown = {row[0]: row[1:] for row in table(README)}
