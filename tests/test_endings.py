@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import llmgym
 from llmgym.errors import ConfigError, DivergenceError
-from llmgym.learning import load_policy
+from llmgym.learning import Learner, load_policy
 from llmgym.training import RunProgress
 from llmgym.training.endings import DivergenceWatch, EndingConfig, has_plateaued
 
@@ -143,6 +143,30 @@ def test_a_run_ends_on_a_plateau_and_is_complete(tmp_path: Path, mode: str) -> N
     assert (result.folder / "model" / "config.json").is_file()
 
 
+class Killed(BaseException):
+    """As by the system."""
+
+
+@pytest.mark.parametrize("model", ["last", "best"])
+def test_a_run_that_was_killed_after_its_plateau_goes_on_with_its_model_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    def kill(*args: Any, **kwargs: Any) -> None:
+        raise Killed
+
+    settings = {"steps": 9, "ending": {"patience": 1, "model": model}, "training": {"mode": "one-step-off"}, **RUN}
+    monkeypatch.setattr("llmgym.training.trainer.save_model", kill)
+    with pytest.raises(Killed):
+        llmgym.train(output=str(tmp_path / "run"), **settings)
+    monkeypatch.undo()
+
+    result = llmgym.resume(tmp_path / "run", progress=RUN["progress"])
+
+    told = [(row["phase"], row["step"]) for row in rows(result.folder) if row["phase"] in ("train", "ending")]
+    assert result.is_complete
+    assert told == [("train", 1), ("ending", 1)]
+
+
 def test_the_model_is_that_of_the_best_checkpoint_where_it_is_asked_for(tmp_path: Path) -> None:
     untrained = llmgym.train(steps=0, output=str(tmp_path / "untrained"), **RUN)
     settings = {"steps": 3, "learner": {"learning_rate": 1e-2}, **RUN}
@@ -165,3 +189,18 @@ def test_a_run_that_diverges_leaves_the_best_model_that_it_had(tmp_path: Path) -
         llmgym.train(steps=9, learner={"learning_rate": 1e30}, output=str(tmp_path / "run"), **RUN)
 
     assert torch.equal(weights_of(tmp_path / "run" / "model"), weights_of(untrained.folder / "model"))
+
+
+def test_a_last_step_that_destroys_the_weights_leaves_the_best_model_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def destroy(self: Learner, *args: Any, **kwargs: Any) -> dict[str, float]:
+        next(self.policy.module.parameters()).data.fill_(math.inf)
+        return {}
+
+    monkeypatch.setattr(Learner, "update", destroy)
+
+    with pytest.raises(DivergenceError, match=r"not finite numbers.*The model of step 0"):
+        llmgym.train(steps=1, output=str(tmp_path / "run"), **RUN)
+
+    assert weights_of(tmp_path / "run" / "model").isfinite().all()

@@ -65,6 +65,19 @@ def has_finite_weights(module: nn.Module) -> bool:
     return all(bool(parameter.isfinite().all()) for parameter in module.parameters())
 
 
+def require_finite_weights(module: nn.Module) -> None:
+    """Refuse weights that cannot be evaluated.
+
+    Raises:
+        DivergenceError: some are not numbers.
+    """
+    if not has_finite_weights(module):
+        raise DivergenceError(
+            "Some weights are not finite numbers any more, so training has diverged. Lower learner.learning_rate or "
+            "learner.max_grad_norm, or look for rewards or losses that overflow."
+        )
+
+
 class DivergenceWatch:
     """Looks at gradient norms for the end of a policy.
 
@@ -100,7 +113,7 @@ class DivergenceWatch:
         if math.isfinite(norm) and self._num_suspicious >= _SUSPICIOUS_STEPS:
             raise DivergenceError(
                 f"The gradient's norm is {norm:.3g}, {norm / usual:,.0f} times its median of {usual:.3g}, for the "
-                f"{self._num_suspicious}nd step in a row, so training has diverged. Lower learner.learning_rate or "
+                "second step in a row, so training has diverged. Lower learner.learning_rate or "
                 "learner.max_grad_norm, or look for rewards or losses that explode; ending.max_norm_growth is what is "
                 "allowed."
             )

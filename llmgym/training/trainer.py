@@ -33,7 +33,7 @@ from .checkpoints import RunCheckpoints, random_states, restore_random_states
 from .clock import StepClock
 from .config import RunConfig, plain, to_toml
 from .describe import describe_by_env, describe_episodes
-from .endings import DivergenceWatch, has_finite_weights, has_plateaued
+from .endings import DivergenceWatch, has_finite_weights, has_plateaued, require_finite_weights
 from .held_out import HeldOut
 from .metrics import MetricsLog, read_metrics
 from .mode import Mode, default_correction, require_mode
@@ -221,43 +221,45 @@ class Trainer:
         with self.progress.phase("training", config.steps) as phase:
             for step in range(1, done + 1):
                 phase.advance(f"step {step} was done before")
-            for step in range(done + 1, config.steps + 1):
+            is_over = self._has_plateaued()  # of a run that was killed before it wrote its model
+            for step in range(done + 1, 0 if is_over else config.steps + 1):
                 if self._stop.is_made:
                     return before, after, False
+                is_evaluated = step % config.evaluation.every == 0 or step == config.steps
                 try:
                     batch = await self._step(learner, step, phase)
+                    if is_evaluated:
+                        require_finite_weights(self._parts.policy.module)
+                        kept = (with_advantages(trajectory, learner.last_advantages) for trajectory in batch.drawn)
+                        save_trajectories(trajectories_path(folder, step), kept)
+                        after = await self._held_out.evaluate(step)
                 except (DivergenceError, SamplerError) as error:
                     if isinstance(error, SamplerError) and has_finite_weights(self._parts.policy.module):
                         raise
                     leave_good_model(self._parts, folder, self._checkpoints.load(best=True), error, base=self._base)
-                is_evaluated = step % config.evaluation.every == 0 or step == config.steps
-                if is_evaluated:
-                    kept = (with_advantages(trajectory, learner.last_advantages) for trajectory in batch.drawn)
-                    save_trajectories(trajectories_path(folder, step), kept)
-                    after = await self._held_out.evaluate(step)
                 for alarm in self._alarms.ring(step):
                     self._log.log("alarm", step, {"name": alarm.name, "text": alarm.text})
                     self.progress.line(f"step {step}: ALARM: {alarm.text}")
-                is_over = step == config.steps or (is_evaluated and self._has_plateaued(step))
+                is_over = step == config.steps
+                if is_evaluated and self._has_plateaued():
+                    is_over, told = True, f"no new best held-out success in {config.ending.patience} evaluations"
+                    self._log.log("ending", step, {"text": f"{told}; the run ends"})
+                    self.progress.line(f"step {step}: {told}; the run ends.")
                 is_due = step % config.checkpoint.every == 0 or is_over or self._stop.is_made
                 if is_due and not self._divergence.is_suspicious and has_finite_weights(self._parts.policy.module):
                     self._save(folder, learner, step, after, is_evaluated=is_evaluated)
                 if is_over:
                     break
+        await self._source.close()  # after a plateau something is under way, for nothing
         if config.ending.model == "best":
             after = await self._go_back_to_best(folder, learner)
         learner.copy_back()
         return before, after, True
 
-    def _has_plateaued(self, step: int) -> bool:
-        """Whether the run ends here, as held-out success rises no more."""
+    def _has_plateaued(self) -> bool:
+        """Whether held-out success rises no more."""
         ending, success = self.config.ending, [row["success"] for row in self._alarms.evaluations]
-        if not has_plateaued(success, patience=ending.patience, min_rise=ending.min_rise):
-            return False
-        told = f"no new best held-out success in {ending.patience} evaluations; the run ends"
-        self._log.log("ending", step, {"text": told})
-        self.progress.line(f"step {step}: {told}.")
-        return True
+        return has_plateaued(success, patience=ending.patience, min_rise=ending.min_rise)
 
     async def _go_back_to_best(self, folder: Path, learner: Learner) -> dict[str, Evaluation]:
         """The weights of the best checkpoint, and what they come to."""
