@@ -15,7 +15,7 @@ import pytest
 import torch
 from llmgym.agents.grpo import GRPO
 from llmgym.agents.ppo import PPO
-from support.bandit import bandit_model, bandit_rows, log_probabilities, varied
+from support.bandit import bandit_model, bandit_rows, log_probabilities, trajectory, varied
 from support.models import tiny_model
 from support.sampling import logprobs_by_definition
 
@@ -254,6 +254,27 @@ def test_adapters_of_weights_in_bfloat16_are_float32_and_merge_with_one_rounding
     layer = learner.policy.module.get_base_model().model.layers[0].self_attn.q_proj  # type: ignore[operator]
     exact = layer.base_layer.weight.float() + layer.get_delta_weight("default")
     assert torch.equal(merged, exact.bfloat16())
+
+
+def test_adapters_keep_no_wider_copies_for_the_backward_pass_than_training_all_weights_does() -> None:
+    def kept(learner: Learner) -> int:
+        sizes: dict[int, int] = {}
+        alive = []
+
+        def note(tensor: torch.Tensor) -> torch.Tensor:
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            alive.append(tensor)  # so that no address is used twice
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            learner.policy.action_outputs(long, temperature=1.0)
+        own = {parameter.untyped_storage().data_ptr() for parameter in learner.policy.module.parameters()}
+        return sum(size for place, size in sizes.items() if place not in own)
+
+    long = [trajectory("1 " + ".2 " * 200)]
+
+    adapters = kept(learner_of(model=bandit_model().bfloat16(), r=1))
+    assert adapters < 1.05 * kept(Learner(bandit_model().bfloat16(), GRPO(group_size=2)))
 
 
 def test_quantised_weights_take_no_adapter_into_themselves() -> None:

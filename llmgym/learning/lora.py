@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..episode import Trajectory
@@ -128,7 +129,26 @@ def add_adapter(policy: Policy, config: LoRAConfig, *, seed: int) -> Policy:
         warnings.filterwarnings("ignore", message=".*base model.*")
         torch.manual_seed(seed)
         module = peft.get_peft_model(policy.module, _peft_config(config))
+    if not config.use_dora:  # whose lengths of rows are float32
+        _multiply_in_type_of_input(module)
     return Policy(module, num_tokens=policy.num_tokens)
+
+
+class _AdapterLinear(nn.Linear):
+    """A or B: float32, but multiplied in the type of what is given, so that no wider copy of that is kept."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input, self.weight.to(input.dtype))
+
+
+def _multiply_in_type_of_input(module: nn.Module) -> None:
+    """In half precision peft would keep a float32 copy of its input for each map: more than training all weights."""
+    layer: Any
+    for layer in module.modules():
+        for matrices in (getattr(layer, "lora_A", {}), getattr(layer, "lora_B", {})):
+            if _NAME in matrices and type(matrices[_NAME]) is nn.Linear:
+                matrices[_NAME].__class__ = _AdapterLinear
+                layer.cast_input_dtype_enabled = False
 
 
 def _peft_config(config: LoRAConfig) -> Any:
