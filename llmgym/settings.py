@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
+from functools import partial
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import ConfigError
@@ -97,12 +98,22 @@ def checked_call(make: Callable[..., T], values: Mapping[str, Any], *, where: st
     """`make(**values)`, for classes that are not made from one config.
 
     Raises:
+        ConfigError: as `require_keywords`.
+    """
+    require_keywords(make, values, where=where)
+    return make(**values)
+
+
+def require_keywords(make: Callable[..., Any], values: Mapping[str, Any], *, where: str = "") -> None:
+    """Refuse keywords that `make` cannot be called with.
+
+    Raises:
         ConfigError: `make` does not take one of the names, needs another one, or `require_types` refuses a value.
     """
     try:
         parameters = inspect.signature(make).parameters
     except ValueError:  # some builtins have no signature
-        return make(**values)
+        return
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     named = {name: p for name, p in parameters.items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
     for name in values:
@@ -112,7 +123,6 @@ def checked_call(make: Callable[..., T], values: Mapping[str, Any], *, where: st
         if parameter.default is parameter.empty and name not in values:
             raise ConfigError(f"{_dotted(where, name)} is missing, and has no default. Set it.")
     require_types(make, values, where=where)
-    return make(**values)
 
 
 def require_types(make: Any, values: Mapping[str, Any], *, where: str = "") -> None:
@@ -124,6 +134,7 @@ def require_types(make: Any, values: Mapping[str, Any], *, where: str = "") -> N
     Raises:
         ConfigError: a value has another type.
     """
+    make = make.func if isinstance(make, partial) else make  # which has the annotations
     try:
         hints = get_type_hints(make.__init__ if isinstance(make, type) else make)  # type: ignore[misc]
     except (NameError, TypeError):  # annotations that exist for type checkers alone

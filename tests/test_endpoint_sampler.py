@@ -350,8 +350,8 @@ def test_a_server_of_several_models_must_be_told_which():
 
 def test_nothing_is_trained_through_an_endpoint():
     url = "http://localhost:8000/v1"
-    with pytest.raises(ConfigError, match="cannot be trained through"):
-        SAMPLERS.lookup("endpoint")(object(), url=url, num_tokens=5, max_batch=4, tokenizer=BYTES)
+    with pytest.raises(ConfigError, match="cannot be trained through"):  # and not for want of a url
+        SAMPLERS.lookup("endpoint")(object(), num_tokens=5, max_batch=4, tokenizer=BYTES)
     with pytest.raises(ConfigError, match="goes on sampling with its own weights"):
         asyncio.run(EndpointSampler(url=url).update_weights((), version=1))
 

@@ -258,6 +258,21 @@ def test_a_misspelt_setting_is_an_error_that_names_the_nearest():
         RaySampler(None, num_sampler=2)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_pass_token": 4}, "sampler.settings.max_pass_token is not a setting. Did you mean 'max_pass_tokens'"),
+        ({"max_pass_tokens": "many"}, "sampler.settings.max_pass_tokens is 'many'"),
+    ],
+)
+def test_a_wrong_setting_of_the_inner_sampler_is_refused_before_ray_starts(monkeypatch, settings, message):
+    from llmgym.sampling import ray_samplers
+
+    monkeypatch.setattr(ray_samplers, "RayCluster", None)
+    with pytest.raises(ConfigError, match=message):
+        ray_samplers.RaySamplers(None, sampler="torch", settings=settings)
+
+
 def test_ray_within_ray_is_refused():
     from llmgym.rollout.ray_sampler import RaySampler
 

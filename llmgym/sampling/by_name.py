@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..messages import Tokenizer
 from ..registry import SAMPLERS
-from ..settings import checked_call, require_types
+from ..settings import checked_call
 from .sampler import Sampler
 
 
@@ -32,6 +32,5 @@ def make_sampler(
         if setting in decided:
             elsewhere = "The concurrency decides it." if setting == "max_batch" else "Leave it out; it is the model's."
             raise ConfigError(f"sampler.{setting} cannot be set. {elsewhere}")
-    require_types(factory, settings, where="sampler")  # of the factory itself: a partial one has no annotations
     sampler: Sampler = checked_call(partial(factory, model), {**decided, **settings}, where="sampler")
     return sampler

@@ -71,7 +71,7 @@ class EndpointSampler:
         self,
         module: Any = None,
         *,
-        url: str,
+        url: str = "",
         model: str = "",
         api_key_env: str = "",
         tokenizer: Tokenizer | None = None,
@@ -83,7 +83,7 @@ class EndpointSampler:
         max_batch: int | None = None,  # noqa: ARG002
     ) -> None:
         if module is not None:
-            raise _no_training(url)
+            raise _no_training()
         self._client = EndpointClient(
             url, api_key_env=api_key_env, timeout_s=timeout_s, retries=retries, max_connections=max_connections
         )
@@ -138,7 +138,7 @@ class EndpointSampler:
         Raises:
             ConfigError: always; a server takes no weights.
         """
-        raise _no_training(self.url)
+        raise _no_training()
 
     async def pause(self) -> None:
         """Nothing that is ours samples."""
@@ -322,9 +322,9 @@ def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence([part % 2**64 for part in parts]).generate_state(1)[0]) % _MAX_SEED
 
 
-def _no_training(url: str) -> ConfigError:
+def _no_training() -> ConfigError:
     return ConfigError(
-        f"The endpoint {url} cannot be trained through: what is learned never reaches the server, which goes on "
+        "An endpoint cannot be trained through: what is learned never reaches the server, which goes on "
         'sampling with its own weights. Train with the sampler "torch" or "vllm", and measure an endpoint with '
         "llmgym.evaluate or `llmgym eval --endpoint`."
     )

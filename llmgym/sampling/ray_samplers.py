@@ -1,15 +1,17 @@
 """Samplers as Ray actors, which are one sampler to whoever samples."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from typing import Any
 
 from ..errors import ConfigError
 from ..messages import Tokenizer
 from ..registry import SAMPLERS
-from ..settings import one_config
+from ..settings import one_config, require_keywords
 from .ray_cluster import ActorLost, ByValuePickler, Member, RayCluster
 from .ray_config import RayConfig
 from .ray_fleet import Fleet
@@ -54,24 +56,30 @@ class RaySamplers:
         self.config = config = one_config(RayConfig, config, settings, where="sampler")
         if config.sampler == "ray":
             raise ConfigError('sampler.sampler is "ray" itself. Name what samples in the actors, such as "torch".')
-        factory = SAMPLERS.entry(config.sampler) if isinstance(config.sampler, str) else config.sampler
-        weights = all_weights(module) if module is not None else PackedWeights(())
-        self.cluster = RayCluster(config, weights_bytes=sum(chunk.num_bytes for chunk in weights.chunks))
-        self._skeleton = skeleton(module, ByValuePickler) if module is not None else None
-        self._first = [self.cluster.put(chunk) for chunk in weights.chunks]
-        self._newest: list[Any] = []
-        self._newest_is_adapter, self._version = False, None  # type: bool, int | None
         self.slack = max_batch // (_SHARE_OF_IMBALANCE * config.num_samplers)
         decided = {
             "num_tokens": num_tokens,
             "max_batch": -(-max_batch // config.num_samplers) + self.slack,
             "tokenizer": tokenizer,
         }
-        self._factory, self._settings = factory, {**decided, **(config.settings or {})}
+        is_name = isinstance(config.sampler, str)
+        self._factory = SAMPLERS.entry(config.sampler) if is_name else config.sampler
+        self._settings = {**decided, **(config.settings or {})}
+        factory = SAMPLERS.lookup(config.sampler) if is_name else config.sampler
+        require_keywords(partial(factory, module), self._settings, where="sampler.settings")
+        weights = all_weights(module) if module is not None else PackedWeights(())
+        self.cluster = RayCluster(config, weights_bytes=sum(chunk.num_bytes for chunk in weights.chunks))
+        self._skeleton = skeleton(module, ByValuePickler) if module is not None else None
+        self._first = [self.cluster.put(chunk) for chunk in weights.chunks]
+        self._newest: list[Any] = []
+        self._newest_is_adapter, self._version = False, None  # type: bool, int | None
         self.fleet = Fleet(self.cluster, SamplerHost, "sampler", range(config.num_samplers), self._start_args)
         self.seconds = 0.0
         """Time that samplers spent on producing tokens, as they last told; of several at once, the sum."""
-        self._seconds: dict[str, float] = {}
+        self._told: dict[str, tuple[float, Mapping[str, int]]] = {}
+        """`seconds` and `counts` of each sampler, lost ones too."""
+        self._commands = dict.fromkeys(("pause", "sleep"), False)
+        """What samplers were told, and those that replace them are."""
         self._numbers = count()
         self._description: Mapping[str, bool] | None = None
 
@@ -79,6 +87,14 @@ class RaySamplers:
     def num_lost(self) -> int:
         """Sampler actors that were lost and replaced."""
         return self.fleet.num_lost
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What was lost and made good so far, by metric, as the samplers last told."""
+        counts = Counter[str]({"num_lost_samplers": self.num_lost})
+        for _, told in self._told.values():
+            counts.update(told)
+        return counts
 
     @property
     def sees_text(self) -> bool:
@@ -130,27 +146,31 @@ class RaySamplers:
         del former
 
     async def measure(self) -> None:
-        """Ask the samplers for their `seconds`."""
+        """Ask the samplers for their `seconds` and `counts`."""
         members = list(self.fleet.members)
-        for member, seconds in zip(members, await self._all("seconds"), strict=True):
-            if seconds is not None:
-                self._seconds[member.name] = seconds
-        self.seconds = sum(self._seconds.values())
+        for member, told in zip(members, await self._all("figures"), strict=True):
+            if told is not None:
+                self._told[member.name] = told
+        self.seconds = sum(seconds for seconds, _ in self._told.values())
 
     async def pause(self) -> None:
         """Sample no further token until `resume`."""
+        self._commands["pause"] = True
         await self._all("command", "pause")
 
     async def resume(self) -> None:
         """Go on after `pause`."""
+        self._commands["pause"] = False
         await self._all("command", "resume")
 
     async def sleep(self) -> None:
         """Give the accelerators' memory back until `wake`."""
+        self._commands["sleep"] = True
         await self._all("command", "sleep")
 
     async def wake(self) -> None:
         """Take the memory again after `sleep`."""
+        self._commands["sleep"] = False
         await self._all("command", "wake")
 
     async def close(self) -> None:
@@ -183,5 +203,6 @@ class RaySamplers:
             num_first_chunks=len(self._first),
             is_adapter=self._newest_is_adapter,
             version=self._version,
+            commands=tuple(name for name, is_given in self._commands.items() if is_given),
         )
         return (spec, *self._first, *self._newest)
