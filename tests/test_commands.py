@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import llmgym
 from llmgym.cli import main
@@ -78,6 +80,29 @@ def test_eval_gives_a_sampler_that_loads_models_the_folder_and_closes_it(
 
     assert (code, MADE) == (0, [str(model), "closed"])
     assert json.loads(out)["greedy"]["success"] == 1.0
+
+
+def test_eval_merges_an_adapter_before_a_sampler_that_loads_models_has_it(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    SAMPLERS.register("test-commands-adapts", LoadsModels)
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(model), LoraConfig(target_modules=["q_proj"]))
+    adapted.save_pretrained(str(tmp_path))
+    AutoTokenizer.from_pretrained(model).save_pretrained(tmp_path)
+    arguments = [
+        "--model",
+        tmp_path,
+        "--sampler",
+        "test-commands-adapts",
+        "--set",
+        "word=ab",
+        "--tasks",
+        1,
+        'text="ab"',
+    ]
+
+    assert printed(capsys, "eval", "llmgym/Copy-v0", *arguments)[0] == 0
+    assert type(MADE[-2]).__name__ == "LlamaForCausalLM"
 
 
 @pytest.mark.parametrize(

@@ -114,10 +114,11 @@ def _sampler_of(model: str | Path, sampler: str | Mapping[str, Any], *, max_batc
     """The sampler of a model folder or id; its `tokenizer` is the model's."""
     require("torch", extra="train", purpose="Evaluating a model folder")
     from ..learning import load_with_tokenizer
+    from ..learning.lora import is_adapter_folder
 
     settings = {"name": sampler} if isinstance(sampler, str) else dict(sampler)
     name = settings.pop("name", "torch")
-    if getattr(SAMPLERS.lookup(name), "loads_models", False):
+    if getattr(SAMPLERS.lookup(name), "loads_models", False) and not is_adapter_folder(model):
         return make_sampler(name, settings, str(model), max_batch=max_batch, tokenizer=load_tokenizer(str(model)))
     loaded, tokenizer = load_with_tokenizer(model)
     return make_sampler(name, settings, loaded.module, max_batch=max_batch, tokenizer=tokenizer)
