@@ -95,6 +95,78 @@ def test_too_many_deaths_are_an_error_that_tells_the_last_one():
     assert len(made.engines) == 3
 
 
+def dies_at(name: str) -> Any:
+    """What an engine does instead of `name`."""
+
+    async def die(engine: SmallEngine, *_: Any) -> None:
+        engine.death = "The engine died: too early."
+        raise EngineDied(engine.death)
+
+    return type("Dying", (SmallEngine,), {name: die})
+
+
+@pytest.mark.parametrize("moment", ["start", "init_weight_transfer", "update_weights", "resume"])
+def test_an_engine_that_dies_as_it_is_started_again_is_started_once_more(moment):
+    made = sampler()
+
+    def start_badly() -> Any:
+        made._new_engine = type(made)._new_engine.__get__(made)
+        if moment == "start":
+            raise EngineDied("ended with status -9 while it started")
+        made.engines.append(dies_at(moment)())
+        return made.engines[-1]
+
+    async def update_and_die() -> Any:
+        await made.update_weights(OneWeight(), version=1)
+        made.engines[0].death, made._new_engine = "killed", start_badly
+        return await turns_of(made, range(3))
+
+    turns = asyncio.run(update_and_die())
+
+    assert [len(turn.token_ids) for turn in turns] == [2] * 3
+    assert (made.num_restarts, made._engine.calls[-1]) == (2, "resume")
+    assert made.engines[-2].death  # closed
+
+
+def test_weights_that_come_while_an_engine_is_started_again_are_not_mixed_with_those_that_it_gets():
+    made = sampler()
+
+    async def update_meanwhile() -> None:
+        await made.update_weights(OneWeight(), version=1)
+        made.engines[0].death = "killed"
+        turns = asyncio.create_task(turns_of(made, range(1)))
+        while made.num_restarts == 0:
+            await asyncio.sleep(0)
+        await made.update_weights(OneWeight(), version=2)
+        await turns
+
+    asyncio.run(update_meanwhile())
+
+    assert made.engines[1].calls.count("finish_weight_update") == 2  # those of the dead one first
+    assert (made.num_restarts, len(made.engines)) == (1, 2)
+
+
+def test_an_update_that_hears_late_of_a_death_leaves_the_new_engine_alone():
+    made = sampler()
+
+    class SlowWeight(OneWeight):
+        def __iter__(self) -> Any:  # in a thread
+            if not made.engines[0].death:
+                made.engines[0].death = "killed"
+                asyncio.run_coroutine_threadsafe(turns_of(made, range(1)), loop[0]).result(10)
+            return super().__iter__()
+
+    async def update() -> None:
+        loop.append(asyncio.get_running_loop())
+        await made.update_weights(SlowWeight(), version=1)
+
+    loop: list[asyncio.AbstractEventLoop] = []
+    asyncio.run(update())
+
+    assert (made.num_restarts, len(made.engines), made._engine.death) == (1, 2, "")
+    assert made._engine.calls[-1] == "resume"
+
+
 def test_an_engine_that_is_started_again_is_as_paused_as_the_one_that_died():
     made = sampler(num_mortal=1)
 

@@ -97,9 +97,5 @@ class Engine(Protocol):
     async def wake(self, tags: tuple[str, ...] | None = None) -> None:
         """Take the memory again; `tags` may be "weights" or "kv_cache"."""
 
-    @property
-    def is_alive(self) -> bool:
-        """False: whatever is asked raises `EngineDied`."""
-
     def close(self) -> None:
         """End all processes of the engine and remove their files. Calling it twice is harmless."""

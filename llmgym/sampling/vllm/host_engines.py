@@ -134,6 +134,8 @@ class InProcessServer:
         """What the engine answers."""
         engine = self.engine
         match name, *args:
+            case ("ping",):
+                pass  # that it comes to this is the sign of life
             case ("pause",):
                 self._is_paused = True
             case ("resume",):
@@ -246,6 +248,8 @@ class AsyncServer:
     async def _call(self, name: str, *args: Any) -> Any:
         engine = self.engine
         match name, *args:
+            case ("ping",):
+                await engine.is_sleeping()  # which goes to the engine's core and back
             case ("pause",):
                 await engine.pause_generation(mode="keep", clear_cache=False)
             case ("resume",):

@@ -2,13 +2,15 @@
 
 import asyncio
 import os
+import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,17 @@ from ..params import SamplingParams
 from .channel import Frames, frame, kill_group, members
 from .engines import Adapter, EngineDied, Generated
 
+_HOST = (sys.executable, "-P", "-m", f"{__package__}.host")
 _MAX_BYTES = 1 << 20
 _TAIL_LINES = 15
 _SECONDS_TO_END = 5.0
 _LONGEST_FOLDER = 40
+_SIGN_OF_LIFE = 0
+"""Number of the call whose answer nobody waits for."""
+_NUM_LOOKS = 4
+"""Until an engine that says nothing counts as dead."""
+_OF_LAUNCHERS = re.compile(r"(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)|ROLE_NAME|MASTER_(ADDR|PORT)|TORCHELASTIC_\w+")
+"""Environment variables in which `torchrun` and its like describe the learner's processes, of which vLLM is none."""
 _ENVIRONMENT = {
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",
     "VLLM_LOGGING_LEVEL": "WARNING",
@@ -40,9 +49,8 @@ class EngineProcess:
         num_tokens: ids from here on are never sampled.
         record_kept_tokens: say which tokens top-p and top-k kept.
         environment: further environment variables of the process.
-
-    Raises:
-        SamplerError: the engine did not start.
+        start_timeout_s: until it is ready.
+        silence_timeout_s: in which it must say something, where something is waited for; else it counts as dead.
     """
 
     def __init__(
@@ -53,13 +61,21 @@ class EngineProcess:
         num_tokens: int | None = None,
         record_kept_tokens: bool = True,
         environment: Mapping[str, str] | None = None,
+        start_timeout_s: float = 3600.0,
+        silence_timeout_s: float = 600.0,
     ) -> None:
+        self._start_timeout_s, self._silence_timeout_s = start_timeout_s, silence_timeout_s
+        self._num_silent_looks = 0
+        self._next_look: asyncio.TimerHandle | None = None
         self._folder = _new_folder()
         self._log = Path(self._folder, "log")
         self._channel, theirs = socket.socketpair()
+        # One who does not even read must not hold up the event loop for ever.
+        limit = struct.pack("ll", *divmod(int(silence_timeout_s * 1e6), 10**6))
+        self._channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         with theirs, self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", f"{__package__}.host", str(theirs.fileno())],
+                [*_HOST, str(theirs.fileno())],
                 env=self._child_environment(environment or {}),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -83,32 +99,49 @@ class EngineProcess:
     def _child_environment(self, given: Mapping[str, str]) -> dict[str, str]:
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         own = {"TMPDIR": self._folder, "VLLM_RPC_BASE_PATH": self._folder, "PYTHONPATH": path}
-        return {**_ENVIRONMENT, **os.environ, **own, **given}
+        inherited = {name: value for name, value in os.environ.items() if not _OF_LAUNCHERS.fullmatch(name)}
+        return {**_ENVIRONMENT, **inherited, **own, **given}
 
     def wait_until_ready(self) -> None:
         """Block until the engine has loaded its model.
 
         Raises:
             SamplerError: it did not.
+            EngineDied: its process was ended from outside, so that another try may do.
         """
         for message in self._receive_blocking():
             match message:
                 case "ready", facts:
                     self.facts = facts
+                    self._channel.settimeout(None)
                     return
                 case "died", text:
                     tail = self._tail()
                     self.close()
                     raise SamplerError(f"vLLM did not start. {text}{tail}")
-        tail, status = self._tail(), self._process.wait()
+        tail = self._tail()
         self.close()
-        raise SamplerError(f"vLLM's process ended with status {status} while it started.{tail}")
+        status = self._process.returncode
+        is_killed = status is not None and status < 0
+        raise (EngineDied if is_killed else SamplerError)(
+            f"vLLM's process ended with status {status} while it started.{tail}"
+        )
 
-    def _receive_blocking(self) -> Any:
-        with suppress(ConnectionResetError):
+    def _receive_blocking(self) -> Iterator[tuple[Any, ...]]:
+        self._channel.settimeout(self._start_timeout_s)
+        try:
             while data := self._channel.recv(_MAX_BYTES):
                 for messages in self._frames.feed(data):
                     yield from messages
+        except ConnectionResetError:
+            return
+        except TimeoutError as error:
+            tail = self._tail()
+            self.close()
+            raise SamplerError(
+                f"vLLM did not start within {self._start_timeout_s:g} seconds. If the model is large or comes from "
+                f"afar, raise start_timeout_s.{tail}"
+            ) from error
 
     # -- what an engine does -----------------------------------------------------------------------------------
 
@@ -189,11 +222,6 @@ class EngineProcess:
         await self._call("wake", None if tags is None else list(tags))
 
     @property
-    def is_alive(self) -> bool:
-        """False: whatever is asked raises `EngineDied`."""
-        return not self.death and self._process.poll() is None
-
-    @property
     def pid(self) -> int:
         """Of the process that hosts the engine."""
         return self._process.pid
@@ -225,7 +253,24 @@ class EngineProcess:
         self._listen()
         future = self._waiting[key] = asyncio.get_running_loop().create_future()
         self._send(message)
+        if self._next_look is None:
+            self._look_later()
         return future
+
+    def _look_later(self) -> None:
+        self._next_look = asyncio.get_running_loop().call_later(self._silence_timeout_s / _NUM_LOOKS, self._look)
+
+    def _look(self) -> None:
+        """Ask for a sign of life while something is waited for. Looks are counted, as this process may sleep itself."""
+        self._next_look = None
+        if not self._waiting:
+            self._num_silent_looks = 0
+        elif self._num_silent_looks == _NUM_LOOKS:
+            self._lose(f"it said nothing for {self._silence_timeout_s:g} seconds, though it was asked")
+        else:
+            self._num_silent_looks += 1
+            self._send(("call", _SIGN_OF_LIFE, "ping"))
+            self._look_later()
 
     def _send(self, message: tuple[Any, ...]) -> None:
         """Send a message, together with all others of this turn of the event loop."""
@@ -257,7 +302,10 @@ class EngineProcess:
     def _stop_listening(self) -> None:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.remove_reader(self._channel)
-        self._loop = None
+        if self._next_look is not None:
+            self._next_look.cancel()
+        self._loop = self._next_look = None
+        self._num_silent_looks = 0
 
     def _receive(self) -> None:
         try:
@@ -269,6 +317,7 @@ class EngineProcess:
         if not data:
             self._lose()
             return
+        self._num_silent_looks = 0
         for messages in self._frames.feed(data):
             for message in messages:
                 self._take(message)
@@ -289,9 +338,8 @@ class EngineProcess:
     def _lose(self, text: str = "") -> None:
         """The engine is gone: end what is left of it, and tell all who wait."""
         self._stop_listening()
-        kill_group(self._process.pid)
-        status = self._process.wait()
-        reason = text or f"its process ended with status {status}"
+        _kill(self._process)
+        reason = text or f"its process ended with status {self._process.returncode}"
         self._lose_all(f"vLLM's engine died: {reason}.{self._tail()}")
 
     def _lose_all(self, death: str) -> None:
@@ -321,8 +369,15 @@ def _end(owner: int, process: "subprocess.Popen[bytes]", channel: socket.socket,
     if os.getpid() != owner:  # a fork that ends
         return
     channel.close()
+    if process.returncode is None:  # else its group is gone, too, and the number may be another's by now
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_SECONDS_TO_END)
+        _kill(process)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """End a process and its group. One that hangs in a driver ends when that lets it; nobody waits for it."""
+    kill_group(process.pid)
     with suppress(subprocess.TimeoutExpired):
         process.wait(_SECONDS_TO_END)
-    kill_group(process.pid)
-    process.wait()
-    shutil.rmtree(folder, ignore_errors=True)

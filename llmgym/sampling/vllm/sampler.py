@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -100,6 +100,11 @@ class VLLMSampler:
         return self._clock.seconds
 
     @property
+    def counts(self) -> Mapping[str, int]:
+        """What was lost and made good so far, by metric."""
+        return {"num_engine_restarts": self.num_restarts, "num_resampled_turns": self.num_resampled}
+
+    @property
     def dtype(self) -> str:
         """Of the weights that vLLM runs, such as "bfloat16"."""
         dtype: str = self._engine.facts["dtype"]
@@ -127,10 +132,11 @@ class VLLMSampler:
         if self._is_asleep and "weights" not in self._awake:
             self._awake = ("weights",)
             await self._tell("wake", self._awake)
+        engine = await self._standing_engine()
         try:
-            await self._weights.update(self._engine, source, version=version, resume=not self._is_paused)
+            await self._weights.update(engine, source, version=version, resume=not self._is_paused)
         except EngineDied:
-            await self._replace(self._engine)  # the new one gets the new weights
+            await self._replace(engine)  # the new one gets the new weights
 
     async def pause(self) -> None:
         """Freeze what is running until `resume`."""
@@ -228,6 +234,8 @@ class VLLMSampler:
                 **environment_of(self._transfer),
                 **settings.environment,
             },
+            start_timeout_s=settings.start_timeout_s,
+            silence_timeout_s=settings.silence_timeout_s,
         )
         engine.wait_until_ready()
         return engine
@@ -236,9 +244,18 @@ class VLLMSampler:
     def _can_sleep(self) -> bool:
         return self.settings.colocated and not self._engine.facts["is_cpu"]
 
-    async def _tell(self, name: str, *args: Any) -> None:
+    async def _standing_engine(self) -> EngineProcess:
+        """The engine; where one is being started again, that one, once it is how the sampler wants it.
+
+        Before, it is told of things as they stood, and weights that arrive now would be mixed with those it reads.
+        """
         self._require_open()
-        engine = self._engine
+        if (restart := self._running_restart) is not None:
+            await asyncio.shield(restart)
+        return self._engine
+
+    async def _tell(self, name: str, *args: Any) -> None:
+        engine = await self._standing_engine()
         try:
             await getattr(engine, name)(*args)
         except EngineDied:
@@ -250,31 +267,51 @@ class VLLMSampler:
         Raises:
             SamplerError: it died too often, or the new one did not start.
         """
-        loop = asyncio.get_running_loop()
         if self._engine is not dead:
             return
-        if self._restart is None or self._restart.get_loop() is not loop or self._restart.done():
-            self._restart = loop.create_task(self._start_again(dead))
+        if self._running_restart is None:
+            self._restart = asyncio.get_running_loop().create_task(self._start_again(dead))
+        assert self._restart is not None
         await asyncio.shield(self._restart)
+
+    @property
+    def _running_restart(self) -> asyncio.Task[None] | None:
+        restart = self._restart
+        is_running = restart and not restart.done() and restart.get_loop() is asyncio.get_running_loop()
+        return restart if is_running else None
 
     async def _start_again(self, dead: EngineProcess) -> None:
         dead.close()
-        self.num_restarts += 1
-        if self.num_restarts > self.settings.max_restarts:
-            raise SamplerError(
-                f"vLLM died {self.num_restarts} times, and max_restarts is {self.settings.max_restarts}. {dead.death}"
-            )
-        engine = await in_thread(self._new_engine)
-        if self._is_closed:
-            engine.close()
-            raise SamplerError("The sampler is closed. Make a new one.")
-        if self._weights is not None:
-            await self._weights.restore(engine, resume=False)
-        if self._is_asleep:
-            self._awake = ()
-            await engine.sleep()
-        await (engine.pause() if self._is_paused else engine.resume())
+        engine, death = None, dead.death
+        while engine is None:
+            self._require_open()
+            self.num_restarts += 1
+            if self.num_restarts > self.settings.max_restarts:
+                raise SamplerError(
+                    f"vLLM died {self.num_restarts} times, and max_restarts is {self.settings.max_restarts}. {death}"
+                )
+            try:
+                engine = await self._another_engine()
+            except EngineDied as error:
+                death = str(error)
         self._engine = engine
+
+    async def _another_engine(self) -> EngineProcess:
+        """An engine that has the weights, and is as paused or asleep as the last one."""
+        engine = await in_thread(self._new_engine)
+        try:
+            self._require_open()
+            if self._weights is not None:
+                await self._weights.restore(engine, resume=False)
+            if self._is_asleep:
+                self._awake = ()
+                await engine.sleep()
+            await (engine.pause() if self._is_paused else engine.resume())
+            self._require_open()
+        except BaseException:  # nobody else knows of it
+            engine.close()
+            raise
+        return engine
 
 
 class _Clock:

@@ -56,6 +56,11 @@ class VLLMSettings:
     """Highest rank of adapters that are sent instead of full weights; 0: none are."""
     max_restarts: int = 3
     """So often an engine that died is started again; after that its death is an error."""
+    start_timeout_s: float = 3600.0
+    """Seconds in which vLLM must have loaded the model, and downloaded it where it is not here."""
+    silence_timeout_s: float = 600.0
+    """An engine that was asked, and says nothing for so many seconds, counts as dead. It answers between its steps, so
+    this must be longer than any step, or any update of the weights, takes."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Further environment variables of vLLM's process, such as OMP_NUM_THREADS or CUDA_VISIBLE_DEVICES."""
     engine_args: Mapping[str, Any] = field(default_factory=dict)
@@ -69,6 +74,9 @@ class VLLMSettings:
         for name in ("max_restarts", "lora_rank"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but it cannot be negative.")
+        for name in ("start_timeout_s", "silence_timeout_s"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name} is {getattr(self, name)}, but it must be a number of seconds above 0.")
         share = self.gpu_memory_utilization
         if share is not None and not 0 < share <= 1:
             raise ConfigError(f"gpu_memory_utilization is {share}, but it is a share: above 0 and at most 1.")
