@@ -11,7 +11,7 @@ import time
 from collections import Counter
 
 import pytest
-from support.ray_play import LIMITS, KillingSampler, SlowSampler
+from support.ray_play import LIMITS, KillingSampler, SlowSampler, ToldSampler
 
 import llmgym
 from llmgym.errors import ConfigError, InfrastructureError
@@ -203,27 +203,92 @@ def test_a_sampler_that_replaces_a_lost_one_has_the_newest_weights(on_ray):
     assert sampler.num_lost == 2
 
 
-def test_actors_that_no_node_can_hold_are_an_error_that_says_how_many_are_asked_for(on_ray):
-    with pytest.raises(ConfigError, match=r"The actors need 1000\.01 CPU"):
-        on_ray(sampler_cpus=1000, start_timeout_s=1)
+def test_a_sampler_that_replaces_a_lost_one_is_as_paused_and_asleep_as_its_fellows(on_ray):
+    sampler = on_ray(sampler=ToldSampler, num_env_workers=0)
+
+    async def told(*commands):
+        for command in commands:
+            await getattr(sampler, command)()
+        (member,) = sampler.fleet.members
+        kill(member, "ray")
+        sampler.fleet.replace(member)
+        await sampler.measure()
+        return dict(sampler.counts)
+
+    assert asyncio.run(told("pause", "sleep")) == {"num_lost_samplers": 1, "num_pauses": 1, "num_sleeps": 1}
+    assert asyncio.run(told("resume", "wake")) == {"num_lost_samplers": 2, "num_pauses": 1, "num_sleeps": 1}
 
 
-def test_a_run_trains_with_two_samplers_and_two_workers(ray_folder, tmp_path):
+@pytest.mark.parametrize("hangs", ["worker", "sampler"])
+def test_an_actor_that_hangs_is_replaced_as_one_that_is_gone(on_ray, hangs):
+    import ray
+
+    plans = planned(4)
+    sampler = on_ray(settings={"latency_s": 0.3}, hang_timeout_s=1.0)
+    collector = sampler.make_collector(pools(), concurrency=4)
+    (member,) = sampler.fleet.members if hangs == "sampler" else collector._workers.members
+    pid = ray.get(member.actor.__ray_call__.remote(lambda actor: os.getpid()))
+
+    async def both():
+        running = asyncio.ensure_future(collector.run(plans, SamplingParams()))
+        await asyncio.sleep(0.5)
+        os.kill(pid, signal.SIGSTOP)
+        return await asyncio.wait_for(running, 60)
+
+    trajectories = asyncio.run(both())
+    collector.close()
+
+    assert said(trajectories) == said(run(Collector(pools(), SlowSampler(None)), plans))
+    assert (collector.num_lost, sampler.num_lost) == ((1, 0) if hangs == "worker" else (0, 1))
+    assert collector.num_replayed >= 1
+
+
+def test_without_workers_the_episodes_of_a_lost_sampler_are_played_again_too(on_ray):
+    plans = planned(10)
+    sampler = on_ray(settings={"latency_s": 0.1}, num_env_workers=0, num_samplers=2)
+    collector = sampler.make_collector(pools(), concurrency=8)
+
+    async def both():
+        running = asyncio.ensure_future(collector.run(plans, SamplingParams()))
+        await asyncio.sleep(0.3)
+        kill(sampler.fleet.members[0], "system")
+        return await running
+
+    trajectories = asyncio.run(both())
+
+    assert said(trajectories) == said(run(Collector(pools(), SlowSampler(None)), plans))
+    assert collector.counts["num_lost_samplers"] == 1
+    assert collector.counts["num_replayed_episodes"] >= 1
+
+
+@pytest.mark.parametrize("waiting", [{}, {"waits_for_nodes": True, "start_timeout_s": 0.1}])
+def test_actors_that_no_node_can_hold_are_an_error_that_says_how_many_are_asked_for(on_ray, waiting):
+    with pytest.raises(ConfigError, match=r"The actors need 1000\.01 CPU.*waits_for_nodes"):
+        on_ray(sampler_cpus=1000, **waiting)
+
+
+@pytest.mark.parametrize(
+    ("mode", "num_env_workers"), [("synchronous", 2), ("one-step-off", 1), ("asynchronous", 1), ("asynchronous", 0)]
+)
+def test_a_run_trains_in_every_mode_with_workers_and_without(on_ray, tmp_path, mode, num_env_workers):
     from llmgym.training.metrics import read_metrics
 
     result = llmgym.train(
         env="llmgym/Copy-v0",
         agent="grpo",
-        sampler={"name": "ray", "num_samplers": 2, "num_env_workers": 2, "temp_dir": ray_folder, **SMALL},
+        sampler={"name": "ray", "num_samplers": 2, "num_env_workers": num_env_workers, **SMALL},
         steps=2,
         rollout={"tasks_per_step": 4, "concurrency": 16},
         evaluation={"num_tasks": 4, "every": 2},
+        training={"mode": mode},
+        trackers=[],
         output=str(tmp_path / "run"),
     )
 
     rows = list(read_metrics(result.folder / "metrics.jsonl", "train"))
     assert [row["step"] for row in rows] == [1, 2]
-    assert all(row["seconds_sampling"] > 0 and row["num_invalid"] == 0 for row in rows)
+    assert all(row["num_invalid"] == row["num_lost_samplers"] == row["num_replayed_episodes"] == 0 for row in rows)
+    assert sum(row["seconds_sampling"] for row in rows) > 0
 
 
 def test_a_ray_of_our_own_is_gone_after_an_interrupt_and_stdout_is_the_callers(ray_folder):

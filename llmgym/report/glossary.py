@@ -84,6 +84,14 @@ GLOSSARY: Mapping[str, Mapping[str, str]] = {
         "`training.max_staleness` allows.",
         "num_in_flight_updates": "1 where the sampler took the new weights in the middle of episodes.",
     },
+    "losses": {
+        "num_replaced_envs": "Environments that failed again and again, and that others stand for.",
+        "num_replayed_episodes": "Episodes played again, as the process that played or sampled them was lost.",
+        "num_lost_samplers": "Ray's sampler actors that were lost and replaced.",
+        "num_lost_workers": "Ray's environment workers that were lost and replaced.",
+        "num_engine_restarts": "vLLM processes that died and were started again.",
+        "num_resampled_turns": "Turns sampled again, as the vLLM process that sampled them died.",
+    },
     "time": {
         "seconds": "Wall time of the step.",
         "seconds_sampling": "Of these, producing tokens.",

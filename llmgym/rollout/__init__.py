@@ -1,10 +1,11 @@
 """Environments times a sampler gives trajectories; trajectories on disk."""
 
-from .collect import Collector, EpisodePlan, collect, groups_of, has_too_long_prompt, make_collector, plan_groups
+from .collect import Collector, collect, groups_of, has_too_long_prompt, make_collector
 from .cursor import TaskCursor
 from .demonstrate import demonstrate
 from .env_pool import EnvPool
 from .mixture import TaskMixture, whole_shares
+from .plan import EpisodePlan, plan_groups
 from .rescore import Rescored, Verdict, rescore
 from .store import load_trajectories, save_trajectories
 from .tally import Tally

@@ -5,13 +5,11 @@ import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from ..episode import EnvResponse, Episode, StopReason, Task, TaskSource, TokenEnv, Trajectory
+from ..episode import EnvResponse, Episode, StopReason, TaskSource, TokenEnv, Trajectory
 from ..episode.token_env import noise_rng
 from ..episode.waiting import run_to_end
 from ..errors import ConfigError, EnvironmentFailure, InfrastructureError, LLMGymError, PromptTooLong, SamplerError
@@ -20,67 +18,11 @@ from ..registry import closest
 from ..sampling import FinishReason, Sampler, SamplingParams, Session, TextSession
 from ..threads import DaemonThreads, TookTooLong, in_time
 from .env_pool import EnvPool
+from .plan import EpisodePlan, plan_groups
 from .tally import Tally
 from .written_turn import write_turn
 
 _MAX_THREADS = 32
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpisodePlan:
-    """One episode to run."""
-
-    task: Task
-    seed: int
-    """Of the environment's own randomness; the trajectories of a group share it."""
-    sampling_seed: int
-    """Of the policy's tokens."""
-    group_id: int = 0
-    sample_index: int = 0
-    env: str = ""
-    """Name of the environment that the task is of; "" where the collector has only one."""
-
-
-def plan_groups(
-    tasks: Sequence[Task],
-    *,
-    group_size: int,
-    seed: tuple[int, ...],
-    envs: Sequence[str] | None = None,
-    first_group: int = 0,
-) -> list[EpisodePlan]:
-    """`group_size` episodes for each task, group after group; all seeds derive from `seed`, group and sample.
-
-    Args:
-        tasks: one for each group.
-        group_size: episodes for each task.
-        seed: of everything random.
-        envs: for each task the name of its environment, where the collector has several.
-        first_group: number of the first group; with a number of its own no group repeats another's seeds.
-
-    Raises:
-        ConfigError: `group_size` is below 1.
-    """
-    if group_size < 1:
-        raise ConfigError(f"{group_size} episodes were asked for each task. Ask for at least 1.")
-    names = envs if envs is not None else [""] * len(tasks)
-    return [
-        EpisodePlan(
-            task=task,
-            seed=_derived_seed(*seed, group),
-            sampling_seed=_derived_seed(*seed, group, sample),
-            group_id=group,
-            sample_index=sample,
-            env=env,
-        )
-        for group, (task, env) in enumerate(zip(tasks, names, strict=True), start=first_group)
-        for sample in range(group_size)
-    ]
-
-
-def _derived_seed(*parts: int) -> int:
-    """A 63-bit seed from whole numbers; the count of parts matters too."""
-    return int(np.random.SeedSequence((len(parts), *parts)).generate_state(1, np.uint64)[0] >> 1)
 
 
 class Collector:
@@ -122,7 +64,8 @@ class Collector:
             raise ConfigError(f"Each environment needs a name of its own, but there are: {names or 'none'}.")
         self.sampler, self.retries = sampler, retries
         self._concurrency, self._deterministic = concurrency, deterministic
-        self._has_begun = False  # any episode at all
+        self.has_begun = False
+        """Whether any episode did: where none does, limits are wrong."""
         self._threads = DaemonThreads(min(_MAX_THREADS, concurrency))
         self.env_seconds = 0.0
         """Time that environments took so far, to begin and to answer; of several at once, the sum."""
@@ -146,6 +89,12 @@ class Collector:
             raise ConfigError(f"There is no environment {name!r} here. {closest(name, self._pool_of)}")
         return self._pool_of[name] if name else self.pools[0]
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What was lost and made good so far, here and in the sampler, by metric."""
+        num_replaced = sum(pool.num_replaced for pool in self.pools)
+        return {"num_replaced_envs": num_replaced, **getattr(self.sampler, "counts", {})}
+
     async def run(
         self,
         plans: Sequence[EpisodePlan],
@@ -164,6 +113,19 @@ class Collector:
             ConfigError: `sampling` says where turns end, which is up to the environment.
             PromptTooLong: none of the prompts so far left room for an answer, so the limits are wrong.
         """
+        trajectories = await self.play(plans, sampling, on_episode=on_episode)
+        if trajectories and not self.has_begun:
+            raise PromptTooLong(trajectories[0].metadata["problem"])
+        return trajectories
+
+    async def play(
+        self,
+        plans: Sequence[EpisodePlan],
+        sampling: SamplingParams,
+        *,
+        on_episode: Callable[[Trajectory], None] | None = None,
+    ) -> list[Trajectory]:
+        """As `run`, however many prompts are too long."""
         _require_no_endings(sampling)
         slots = asyncio.Semaphore(self._concurrency)
 
@@ -180,9 +142,7 @@ class Collector:
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures  # one failure ends the batch, so it speaks for all
         trajectories = [task.result() for task in tasks]
-        self._has_begun |= not all(map(has_too_long_prompt, trajectories))
-        if trajectories and not self._has_begun:
-            raise PromptTooLong(trajectories[0].metadata["problem"])
+        self.has_begun |= not all(map(has_too_long_prompt, trajectories))
         return trajectories
 
     def close(self) -> None:

@@ -13,7 +13,8 @@ from ..sampling import Sampler, SamplingParams
 from ..sampling.ray_cluster import ActorLost, Member, RayActor
 from ..sampling.remote_session import RemoteHost, RemoteSampler
 from ..sampling.session_wire import Wire
-from .collect import Collector, EpisodePlan
+from .collect import Collector
+from .plan import EpisodePlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class EnvWorker(RayActor):
         self._sampler: RemoteSampler
         self._collector: Collector
         self._slots: asyncio.Semaphore
-        self._seconds_told = 0.0
+        self._told: Mapping[str, float] = {}
         self._wires: dict[str, asyncio.Future[RemoteHost]] = {}
 
     async def start(self, spec: WorkerSpec) -> None:
@@ -60,7 +61,7 @@ class EnvWorker(RayActor):
 
     async def play(
         self, ticket: int, plan: EpisodePlan, sampling: SamplingParams, host: Member
-    ) -> tuple[Trajectory | None, float]:
+    ) -> tuple[Trajectory | None, dict[str, float]]:
         """One episode.
 
         Args:
@@ -70,8 +71,8 @@ class EnvWorker(RayActor):
             host: the sampler that it stays at.
 
         Returns:
-            The trajectory, or None where the sampler was lost; and seconds that environments took
-            since the last answer.
+            The trajectory, or None where the sampler was lost; and what came to the collector's `env_seconds` and
+            `counts` since the last answer.
         """
         await self._is_ready.wait()
         task = self._playing[ticket] = asyncio.ensure_future(self._episode(plan, sampling, host))
@@ -81,8 +82,8 @@ class EnvWorker(RayActor):
             trajectory = None
         finally:
             del self._playing[ticket]
-        seconds, self._seconds_told = self._collector.env_seconds - self._seconds_told, self._collector.env_seconds
-        return trajectory, seconds
+        before, self._told = self._told, {"env_seconds": self._collector.env_seconds, **self._collector.counts}
+        return trajectory, {name: value - before.get(name, 0) for name, value in self._told.items()}
 
     async def _episode(self, plan: EpisodePlan, sampling: SamplingParams, host: Member) -> Trajectory:
         if host.name not in self._wires:

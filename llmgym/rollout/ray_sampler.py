@@ -1,8 +1,8 @@
 """Samplers and environments as Ray actors, beside one learner."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -14,16 +14,74 @@ from ..sampling import SamplingParams
 from ..sampling.ray_cluster import ActorLost, Member
 from ..sampling.ray_fleet import Fleet
 from ..sampling.ray_samplers import RaySamplers
-from .collect import Collector, EpisodePlan
+from .collect import Collector
 from .env_pool import EnvPool
 from .env_worker import EnvWorker, WorkerSpec
+from .plan import EpisodePlan
 
 _SHARE_AHEAD = 8
 """A worker holds one plan, and one more for so many episodes that it has under way, to go on with at once when one of
 them ends. More would wait there while another worker has nothing to do."""
 
 
-class RayCollector(Collector):
+class ReplayingCollector(Collector):
+    """A collector that plays again what was under way at a sampler that was lost, with the same seeds.
+
+    Args:
+        pools: the environments.
+        sampler: what has the actors.
+        kwargs: keywords of `Collector`.
+    """
+
+    def __init__(self, pools: Sequence[EnvPool], sampler: RaySamplers, **kwargs: Any) -> None:
+        super().__init__(pools, sampler, **kwargs)
+        self._actors = sampler
+        self.num_replayed = 0
+        """Episodes that were played again since an actor was lost."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """As `Collector.counts`."""
+        return {**super().counts, "num_replayed_episodes": self.num_replayed}
+
+    async def play(
+        self,
+        plans: Sequence[EpisodePlan],
+        sampling: SamplingParams,
+        *,
+        on_episode: Callable[[Trajectory], None] | None = None,
+    ) -> list[Trajectory]:
+        """As `Collector.play`.
+
+        Raises:
+            InfrastructureError: an episode was lost too often, or actors cannot be replaced.
+        """
+        trajectories = await super().play(plans, sampling, on_episode=on_episode)
+        await self._actors.measure()
+        return trajectories
+
+    async def episode(self, plan: EpisodePlan, sampling: SamplingParams) -> Trajectory:
+        """Play one, again where an actor was lost."""
+        for _ in range(1 + self._actors.config.max_losses):
+            trajectory = await self._attempt(plan, sampling)
+            if trajectory is not None:
+                return trajectory
+            self.num_replayed += 1
+        raise InfrastructureError(
+            f"The episode of task {plan.task.key!r} was lost {1 + self._actors.config.max_losses} times, each time "
+            "with the process that played or sampled it, so it was given up. Perhaps it is what kills them, or memory "
+            "runs out: look into the logs of Ray's session. sampler.max_losses says how often to try."
+        )
+
+    async def _attempt(self, plan: EpisodePlan, sampling: SamplingParams) -> Trajectory | None:
+        """Play an episode; None where an actor was lost, which is replaced."""
+        try:
+            return await super().episode(plan, sampling)
+        except ActorLost:
+            return None
+
+
+class RayCollector(ReplayingCollector):
     """A collector whose episodes run in environment workers, each at one of the samplers.
 
     The worker that has the fewest episodes under way gets the next one, whenever there is room for another, so that a
@@ -47,7 +105,7 @@ class RayCollector(Collector):
         deterministic: bool = True,
         retries: int = 1,
     ) -> None:
-        self._actors, config = sampler, sampler.config
+        config = sampler.config
         share = -(-concurrency // config.num_env_workers)
         num_ahead = 1 + share // _SHARE_AHEAD
         super().__init__(
@@ -65,59 +123,47 @@ class RayCollector(Collector):
         self._workers.wait()
         self._tickets = count()
         self._homes: dict[int, Member] = {}
-        self.num_replayed = 0
-        """Episodes that were played again since an actor was lost."""
+        self._worker_counts = Counter[str]()
 
     @property
     def num_lost(self) -> int:
         """Environment workers that were lost and replaced."""
         return self._workers.num_lost
 
-    async def run(
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """As `Collector.counts`, with those of the workers."""
+        counts = Counter(super().counts)
+        counts.update(self._worker_counts)
+        return {**counts, "num_lost_workers": self.num_lost}
+
+    async def play(
         self,
         plans: Sequence[EpisodePlan],
         sampling: SamplingParams,
         *,
         on_episode: Callable[[Trajectory], None] | None = None,
     ) -> list[Trajectory]:
-        """As `Collector.run`.
-
-        Raises:
-            InfrastructureError: an episode was lost too often, or actors cannot be replaced.
-        """
+        """As `ReplayingCollector.play`."""
         try:
-            trajectories = await super().run(plans, sampling, on_episode=on_episode)
+            return await super().play(plans, sampling, on_episode=on_episode)
         finally:
-            self._homes.clear()
-        await self._actors.measure()
-        return trajectories
+            for plan in plans:  # other groups may be under way
+                self._homes.pop(plan.group_id, None)
 
-    async def episode(self, plan: EpisodePlan, sampling: SamplingParams) -> Trajectory:
-        """Play one, again where an actor was lost."""
-        for _ in range(1 + self._actors.config.max_losses):
-            host = self._homes[plan.group_id] = await self._actors.choose(self._homes.get(plan.group_id))
-            worker = min(await self._workers.running(), key=self._workers.load)
-            with ExitStack() as stack:
-                stack.enter_context(self._actors.fleet.busy(host))
-                stack.enter_context(self._workers.busy(worker))
-                trajectory = await self._play(worker, host, plan, sampling)
-            if trajectory is not None:
-                return trajectory
-            self.num_replayed += 1
-        raise InfrastructureError(
-            f"The episode of task {plan.task.key!r} was lost {1 + self._actors.config.max_losses} times, each time "
-            "with the process that played or sampled it, so it was given up. Perhaps it is what kills them, or memory "
-            "runs out: look into the logs of Ray's session. sampler.max_losses says how often to try."
-        )
+    async def _attempt(self, plan: EpisodePlan, sampling: SamplingParams) -> Trajectory | None:
+        host = self._homes[plan.group_id] = await self._actors.choose(self._homes.get(plan.group_id))
+        worker = min(await self._workers.running(), key=self._workers.load)
+        with self._actors.fleet.busy(host), self._workers.busy(worker):
+            return await self._attempt_at(worker, host, plan, sampling)
 
-    async def _play(
+    async def _attempt_at(
         self, worker: Member, host: Member, plan: EpisodePlan, sampling: SamplingParams
     ) -> Trajectory | None:
-        """Play an episode at a worker and a sampler; None where one of them was lost, which is replaced."""
         ticket = next(self._tickets)
         try:
             trajectory: Trajectory | None
-            trajectory, env_seconds = await worker.call("play", ticket, plan, sampling, host)
+            trajectory, news = await worker.call("play", ticket, plan, sampling, host)
         except ActorLost:
             self._workers.replace(worker)
             return None
@@ -126,7 +172,8 @@ class RayCollector(Collector):
             raise
         if trajectory is None:
             self._actors.fleet.replace(host)
-        self.env_seconds += env_seconds
+        self.env_seconds += news.pop("env_seconds")
+        self._worker_counts.update(news)
         return trajectory
 
     def close(self) -> None:
@@ -160,7 +207,7 @@ class RaySampler(RaySamplers):
             pools: the environments.
             kwargs: keywords of `Collector`.
         """
-        make = RayCollector if self.config.num_env_workers else Collector
+        make = RayCollector if self.config.num_env_workers else ReplayingCollector
         try:
             return make(pools, self, **kwargs)
         except BaseException:  # nobody else would end what was started

@@ -12,6 +12,7 @@ What Ray's defaults would do to us, and what is set instead:
 - Ray itself sets OMP_NUM_THREADS in an actor to its CPUs.
 """
 
+import asyncio
 import logging
 import os
 import shutil
@@ -62,6 +63,9 @@ class RayActor:
     def __init__(self, search_path: Sequence[str]) -> None:
         sys.path += [folder for folder in search_path if folder not in sys.path and Path(folder).exists()]
 
+    async def ping(self) -> None:
+        """A sign of life."""
+
 
 @dataclass(frozen=True, eq=False)
 class Member:
@@ -73,21 +77,40 @@ class Member:
     """Of this actor and no other; one that replaces it has another."""
     actor: Any
     started: Any
-    """The answer to its first call, `start`."""
+    """The answer to its first call, `start`; None in other actors, which hear of those that are running."""
+    hang_timeout_s: float
 
     async def call(self, method: str, *args: Any) -> Any:
         """What the actor's method answers.
 
         Raises:
-            ActorLost: it is gone.
+            ActorLost: it is gone, or hangs.
             Exception: whatever the method raised.
         """
+        answer = asyncio.ensure_future(self._answer(method, *args))
+        try:
+            while not (await asyncio.wait([answer], timeout=self.hang_timeout_s))[0]:
+                await self._require_life()
+            return await answer
+        finally:
+            answer.cancel()
+
+    async def _answer(self, method: str, *args: Any) -> Any:
         try:
             return await getattr(self.actor, method).remote(*args)
         except RayTaskError as error:
             raise _cause(error) from error
         except RayError as error:
             raise ActorLost(f"The {self.name} was lost: {_first_line(error)}") from error
+
+    async def _require_life(self) -> None:
+        if self.started is not None and not ray.wait([self.started], timeout=0)[0]:
+            return  # loading a model may take its time, and there is a limit to that
+        try:
+            async with asyncio.timeout(self.hang_timeout_s):
+                await self._answer("ping")
+        except TimeoutError as error:
+            raise ActorLost(f"The {self.name} hangs: no sign of life in {self.hang_timeout_s:g} seconds.") from error
 
     def cast(self, method: str, *args: Any) -> None:
         """Have the actor's method run; whether it did is not told."""
@@ -116,7 +139,7 @@ class Member:
         ray.kill(self.actor)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Member, (self.index, self.name, self.actor, None)  # others need not know how it started
+        return Member, (self.index, self.name, self.actor, None, self.hang_timeout_s)
 
 
 class RayCluster:
@@ -181,7 +204,7 @@ class RayCluster:
             )
             .remote(sys.path)
         )
-        return Member(index, name, actor, actor.start.remote(*args))
+        return Member(index, name, actor, actor.start.remote(*args), self.config.hang_timeout_s)
 
     def call_all(self, members: Sequence[Member], method: str, *, timeout_s: float) -> None:
         """Have a method of several actors run, and wait for the answers, whatever they are, so long."""
@@ -217,16 +240,20 @@ class RayCluster:
         return totals
 
     def _require_place(self) -> None:
-        if self._group.wait(self.config.start_timeout_s):
+        there = ray.cluster_resources()
+        is_large = all(amount <= there.get(name, 0) for name, amount in self._total.items())
+        if (is_large or self.config.waits_for_nodes) and self._group.wait(self.config.start_timeout_s):
             return
-        asked, there = (
+        asked, had = (
             ", ".join(f"{amount:g} {name}" for name, amount in sorted(part.items()) if name in ("CPU", "GPU"))
-            for part in (self._total, ray.cluster_resources())
+            for part in (self._total, there)
         )
+        if is_large:
+            had += f" and did not give them within {self.config.start_timeout_s:g} seconds"
         raise ConfigError(
-            f"The actors need {asked} on the cluster, which has {there or 'neither'}, and did not get them within "
-            f"{self.config.start_timeout_s:g} seconds. Ask for fewer samplers or environment workers, for fewer "
-            "CPUs or GPUs for each, or wait longer with sampler.start_timeout_s."
+            f"The actors need {asked} on the cluster, which has {had or 'neither'}. Ask for fewer samplers or "
+            "environment workers, or for fewer CPUs or GPUs for each; or wait longer with sampler.start_timeout_s, and "
+            "for nodes that are still to be added with sampler.waits_for_nodes = true."
         )
 
 

@@ -35,13 +35,20 @@ class RayConfig:
     temp_dir: str = ""
     """Folder of a Ray of our own, with a short path; "": /tmp/ray."""
     start_timeout_s: float = 300
-    """Until actors have to be there; a cluster may be adding nodes."""
+    """Until actors have to be there."""
+    waits_for_nodes: bool = False
+    """True: a cluster that is too small adds nodes, which is waited for. False: it is an error at once."""
+    hang_timeout_s: float = 300
+    """An actor that owes an answer, and gives no sign of life for so long, is taken for lost; longer than any single
+    step of an environment or of a sampler may block its process."""
     max_losses: int = 5
     """How often an episode is played again since an actor was lost, or an actor is lost while it starts."""
 
     def __post_init__(self) -> None:
         at_least: dict[str, float] = {"num_samplers": 1, "num_env_workers": 0, "object_store_mib": 0, "max_losses": 0}
-        at_least |= dict.fromkeys(("sampler_cpus", "sampler_gpus", "env_worker_cpus", "start_timeout_s"), 0)
+        at_least |= dict.fromkeys(
+            ("sampler_cpus", "sampler_gpus", "env_worker_cpus", "start_timeout_s", "hang_timeout_s"), 0
+        )
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise ConfigError(f"sampler.{name} is {getattr(self, name)}, but it must be at least {least}.")

@@ -56,6 +56,8 @@ class RaySamplers:
         self.config = config = one_config(RayConfig, config, settings, where="sampler")
         if config.sampler == "ray":
             raise ConfigError('sampler.sampler is "ray" itself. Name what samples in the actors, such as "torch".')
+        self._commands = dict.fromkeys(("pause", "sleep"), False)
+        """What samplers were told, and those that replace them are."""
         self.slack = max_batch // (_SHARE_OF_IMBALANCE * config.num_samplers)
         decided = {
             "num_tokens": num_tokens,
@@ -78,8 +80,6 @@ class RaySamplers:
         """Time that samplers spent on producing tokens, as they last told; of several at once, the sum."""
         self._told: dict[str, tuple[float, Mapping[str, int]]] = {}
         """`seconds` and `counts` of each sampler, lost ones too."""
-        self._commands = dict.fromkeys(("pause", "sleep"), False)
-        """What samplers were told, and those that replace them are."""
         self._numbers = count()
         self._description: Mapping[str, bool] | None = None
 

@@ -37,6 +37,8 @@ class HostSpec:
     """Whether the others, the newest weights, are a LoRA adapter."""
     version: int | None
     """Of the newest weights; None: there were none but the first."""
+    commands: Sequence[str] = ()
+    """What its fellows are told already: `pause`, `sleep`."""
 
 
 @dataclass(eq=False)
@@ -78,6 +80,8 @@ class SamplerHost(RayActor):
         if spec.version is not None:
             source = PackedWeights(chunks[spec.num_first_chunks :], spec.is_adapter)
             await self._sampler.update_weights(source, version=spec.version)
+        for command in spec.commands:
+            await getattr(self._sampler, command)()
         self._address = await self._server.open(own_host_name())
         self._is_ready.set()
         return {name: getattr(self._sampler, name, False) for name in ("sees_text", "takes_adapters")}
@@ -120,10 +124,10 @@ class SamplerHost(RayActor):
         await self._is_ready.wait()
         await getattr(self._sampler, name)()
 
-    async def seconds(self) -> float:
-        """Time spent on producing tokens so far."""
+    async def figures(self) -> tuple[float, dict[str, int]]:
+        """The sampler's `seconds` and `counts`."""
         await self._is_ready.wait()
-        return self._sampler.seconds
+        return self._sampler.seconds, dict(getattr(self._sampler, "counts", {}))
 
     async def address(self) -> Address:
         """Where `sample`, `fork` and `end` can be called through a socket."""

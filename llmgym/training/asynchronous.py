@@ -165,7 +165,7 @@ class Asynchronous:
         )
         on_episode = self._collection.on_episode(self._version + 1)
         collector = self._collection.parts.collector
-        return await collector.run(plans, self._rollout.sampling, on_episode=on_episode)
+        return await collector.play(plans, self._rollout.sampling, on_episode=on_episode)
 
     def _end_group(self, running: asyncio.Task[list[Trajectory]]) -> None:
         draw = self._running.pop(running)
@@ -174,12 +174,12 @@ class Asynchronous:
         failure = running.exception()
         if failure is None:
             self._ended.append((draw, running.result()))
-        # One group alone does not tell that all prompts are too long.
-        self._num_too_long += isinstance(failure, PromptTooLong)
-        if failure is not None and (
-            not isinstance(failure, PromptTooLong) or self._num_too_long >= self._collection.num_groups
-        ):
-            self._failure = self._failure or failure
+            if not self._collection.parts.collector.has_begun:
+                self._num_too_long += 1
+                # One group alone does not tell that all prompts are too long.
+                if self._num_too_long >= self._collection.num_groups:
+                    failure = PromptTooLong(running.result()[0].metadata["problem"])
+        self._failure = self._failure or failure
         self._news.set()
         self._begin_groups()
 

@@ -1,11 +1,11 @@
 """What people are told while a run collects."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..episode import Trajectory
 from ..progress import Phase, RunProgress
-from ..rollout import Tally, has_too_long_prompt
+from ..rollout import Collector, Tally, has_too_long_prompt
 
 
 def episode_teller(phase: Phase, step: int) -> Callable[[Trajectory], None]:
@@ -17,6 +17,19 @@ def episode_teller(phase: Phase, step: int) -> Callable[[Trajectory], None]:
         phase.show(f"step {step}: {tally.num_episodes} episodes, {tally}")
 
     return tell
+
+
+class NewCounts:
+    """What came to the `counts` of a collector since it was last asked for."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+        self._before: Mapping[str, int] = {}
+
+    def take(self) -> dict[str, int]:
+        """By metric."""
+        before, self._before = self._before, dict(self._collector.counts)
+        return {name: count - before.get(name, 0) for name, count in self._before.items()}
 
 
 @dataclass

@@ -45,7 +45,7 @@ from .run_folder import forget_after, free_run_folder, is_finished, make_run_fol
 from .saving import leave_good_model, save_model, settle_base
 from .staleness import describe_staleness
 from .stopping import heeding_signals
-from .telling import LongPrompts, episode_teller
+from .telling import LongPrompts, NewCounts, episode_teller
 from .together import MakeLearner, run_together
 
 _EVALUATION = 2
@@ -166,7 +166,7 @@ class Trainer:
         if not config.training.is_synchronous:
             parts.separate_models()
         self._alarms, self._long_prompts = AlarmWatch(config.alarms), LongPrompts(self.progress)
-        self._quarantine = Quarantine(config.quarantine, parts.mixture)
+        self._quarantine, self._new_counts = Quarantine(config.quarantine, parts.mixture), NewCounts(parts.collector)
         self._divergence = DivergenceWatch(config.ending.max_norm_growth)
         self.progress.line(
             f"{config.env_label}, {parts.num_parameters:,} parameters, "
@@ -315,7 +315,7 @@ class Trainer:
         num_learned = metrics.get("num_action_tokens", 0.0)
         num_sampled = sum(trajectory.num_actions for trajectory in batch.drawn)
         speeds = clock.metrics(num_sampled=num_sampled, num_learned=num_learned)
-        metrics |= described | {"num_samples": self._num_samples} | speeds
+        metrics |= described | {"num_samples": self._num_samples} | speeds | self._new_counts.take()
         self._log.log("train", step, metrics)
         self._alarms.add_step(step, metrics)
         self._divergence.add(metrics)

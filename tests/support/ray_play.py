@@ -48,6 +48,20 @@ class SlowSampler(ScriptedSampler):
         yield session
 
 
+class ToldSampler(SlowSampler):
+    """Counts what it was told, as if each were a loss."""
+
+    def __init__(self, module, **settings):
+        super().__init__(module, **settings)
+        self.counts = {"num_pauses": 0, "num_sleeps": 0}
+
+    async def pause(self) -> None:
+        self.counts["num_pauses"] += 1
+
+    async def sleep(self) -> None:
+        self.counts["num_sleeps"] += 1
+
+
 class KillingSampler(SlowSampler):
     """Ends its process at the first turn."""
 
