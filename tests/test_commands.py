@@ -89,17 +89,7 @@ def test_eval_merges_an_adapter_before_a_sampler_that_loads_models_has_it(
     adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(model), LoraConfig(target_modules=["q_proj"]))
     adapted.save_pretrained(str(tmp_path))
     AutoTokenizer.from_pretrained(model).save_pretrained(tmp_path)
-    arguments = [
-        "--model",
-        tmp_path,
-        "--sampler",
-        "test-commands-adapts",
-        "--set",
-        "word=ab",
-        "--tasks",
-        1,
-        'text="ab"',
-    ]
+    arguments = ["--model", tmp_path, "--sampler", "test-commands-adapts", "--set", "word=ab", "--tasks", 1]
 
     assert printed(capsys, "eval", "llmgym/Copy-v0", *arguments)[0] == 0
     assert type(MADE[-2]).__name__ == "LlamaForCausalLM"

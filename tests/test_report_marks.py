@@ -54,6 +54,24 @@ def test_several_environments_have_a_row_each_before_and_after(tmp_path: Path) -
     assert page.data["meanings"]["env/products/success"].startswith("Share of valid episodes")
 
 
+def test_a_run_that_ended_early_and_went_back_to_its_best_says_so(tmp_path: Path) -> None:
+    ending = {"phase": "ending", "step": 6, "text": "no new best"}
+    best = {"phase": "best", "step": 4, "decoding": "sampled"}
+    page = page_of(make_run(tmp_path / "run", after=[episode()], metrics=[step_row(1), ending, best]))
+
+    assert "synchronous; ended after step 6: no new best; model of step 4, the best on held-out tasks" in page.inside(
+        "dd"
+    )
+    assert any("with the weights of step 4" in paragraph and "flatters" in paragraph for paragraph in page.inside("p"))
+
+
+def test_an_environment_that_is_left_out_is_a_problem_of_the_run(tmp_path: Path) -> None:
+    left_out = {"phase": "quarantine", "step": 3, "env": "hard", "problem": "no disk"}
+    run = make_run(tmp_path / "run", after=[episode()], metrics=[step_row(1), left_out])
+
+    assert "hard is left out from here on: no disk" in page_of(run).inside("td")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",

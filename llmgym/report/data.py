@@ -29,7 +29,7 @@ class RunData:
     """As the run wrote it."""
     record: RunRecord
     metrics: Mapping[str, Rows]
-    """Lines of `metrics.jsonl` by phase: "cold_start", "train", "evaluation"."""
+    """Lines of `metrics.jsonl` by phase: "cold_start", "train", "evaluation", ..., see docs/concepts/metrics.md."""
     before: Mapping[str, Evaluation]
     """By decoding; empty where no held-out episodes are stored."""
     after: Mapping[str, Evaluation]
@@ -113,9 +113,13 @@ class Problem:
 
 
 def problems(run: RunData) -> Iterator[Problem]:
-    """Invalid episodes and scores, and updates with gradients that were not finite."""
+    """Invalid episodes and scores, environments left out, and updates with gradients that were not finite."""
     for when, decoding, evaluation in run.evaluations():
         yield from _invalid(f"held-out {when}, {decoding}", evaluation.trajectories)
+    for row in run.rows("quarantine"):
+        yield Problem(
+            f"training step {row['step']}", f"{row.get('env')} is left out from here on: {row.get('problem')}"
+        )
     stored = dict(run.batches())
     for row in run.rows("train"):
         step, num_invalid = row["step"], row.get("num_invalid", 0)

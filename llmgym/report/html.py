@@ -78,7 +78,11 @@ def _date(started: str) -> str:
 def _num_tasks(run: RunData) -> str:
     if not run.after:
         return ""
-    return f"{num_tasks(run.after):,} held-out tasks before the first step and after the last, with 95 % intervals."
+    best = run.rows("best")
+    when = f"with the weights of step {best[0]['step']}" if best else "after the last"
+    flattered = " Those are the best of several, chosen by this very figure, so it flatters them." if best else ""
+    shown = f"{num_tasks(run.after):,} held-out tasks before the first step and {when}, with 95 % intervals."
+    return shown + flattered
 
 
 def _tiles(run: RunData) -> Iterable[tuple[str, str, str]]:
@@ -111,12 +115,20 @@ def _facts(run: RunData) -> Iterable[tuple[str, str]]:
     if cold is not None:
         yield "Cold start", f"{cold.steps} supervised steps on {cold.num_demonstrations:,} demonstrations"
     yield "Batches", f"{config.steps} steps, {config.rollout.tasks_per_step} tasks each, sampler {config.sampler_name}"
+    yield "Training", f"{config.training.mode}{_ending(run)}"
     yield "Held-out tasks", f"{config.evaluation.num_tasks} of the split {config.evaluation.split}"
     yield "Seed", str(config.seed)
     yield "Started", record.started.replace("T", " ")
     yield "Took", f"{duration(record.seconds)} on {record.device}"
     yield "Machine", record.machine
     yield "Versions", ", ".join(f"{name} {number}" for name, number in record.versions.items())
+
+
+def _ending(run: RunData) -> str:
+    """When it ended, where not after the last step, and whose weights its model has, where not those of the end."""
+    ended = [f"ended after step {row['step']}: {row.get('text', '')}" for row in run.rows("ending")]
+    best = [f"model of step {row['step']}, the best on held-out tasks" for row in run.rows("best")[:1]]
+    return "".join(f"; {told}" for told in (*ended, *best))
 
 
 def _settings(values: Mapping[str, object], prefix: str = "") -> str:

@@ -37,14 +37,18 @@ const TRAINING = [
   ["Turns of an episode", ["mean_turns"]],
   ["Clipped tokens", ["clip_share"], "share"],
   ["KL divergence, nats a token", ["old_kl", "kl", "sampler_kl"]],
+  ["Age of what is learned from, updates", ["staleness_mean", "staleness_max"]],
+  ["Importance weights against the sampler", ["correction_weight_mean", "correction_weight_max"]],
+  ["Importance weights out of bounds", ["correction_cut_share"], "share"],
   ["Variance that the critic foresees", ["explained_variance"]],
   ["Gradient norm", ["grad_norm", "critic_grad_norm"]],
   ["Tokens a second", ["tokens_per_second_sampling", "tokens_per_second_learning"]],
 ];
-const SILENT_AT_ZERO = new Set(["clip_share", "old_kl", "kl", "sampler_kl"]);
+const SILENT_AT_ZERO = new Set(["clip_share", "old_kl", "kl", "sampler_kl", "correction_cut_share"]);
 const NAMES = {
   mean_action_tokens: "mean", p95_action_tokens: "95th percentile", old_kl: "from before the step",
   kl: "from the reference", sampler_kl: "from the sampler", grad_norm: "policy", critic_grad_norm: "critic",
+  staleness_mean: "mean", staleness_max: "largest", correction_weight_mean: "mean", correction_weight_max: "largest",
   tokens_per_second_sampling: "sampling", tokens_per_second_learning: "learning",
 };
 

@@ -44,8 +44,9 @@ def environment_table(run: RunData) -> str:
     if len(run.config.environments) < 2:
         return ""
     found = []
-    for decoding in dict.fromkeys(row["decoding"] for row in run.rows("evaluation")):
-        measured = [row for row in run.rows("evaluation") if row["decoding"] == decoding]
+    evaluated = [*run.rows("evaluation"), *run.rows("best")]
+    for decoding in dict.fromkeys(row["decoding"] for row in evaluated):
+        measured = [row for row in evaluated if row["decoding"] == decoding]
         rows = [
             _row(env.label, [_success(measured[index], env.label) for index in (0, -1)])
             for env in run.config.environments
