@@ -4,7 +4,6 @@ import asyncio
 import copy
 import json
 import string
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,6 @@ from llmgym.learning.lora import FullWeights, add_adapter
 from llmgym.sampling import SamplingParams
 from llmgym.sampling.torch_sampler import TorchSampler
 from llmgym.training import RunProgress
-
-sys.path.append(str(Path(__file__).parent / "support"))
 
 KINDS: dict[str, dict[str, Any]] = {
     "lora": {},
@@ -258,20 +255,15 @@ def test_adapters_of_weights_in_bfloat16_are_float32_and_merge_with_one_rounding
 
 def test_adapters_keep_no_wider_copies_for_the_backward_pass_than_training_all_weights_does() -> None:
     def kept(learner: Learner) -> int:
-        sizes: dict[int, int] = {}
-        alive = []
+        storages: dict[int, Any] = {}  # alive, so that no address is used twice
 
         def note(tensor: torch.Tensor) -> torch.Tensor:
-            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            alive.append(tensor)  # so that no address is used twice
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            learner.policy.action_outputs(long, temperature=1.0)
-        own = {parameter.untyped_storage().data_ptr() for parameter in learner.policy.module.parameters()}
-        return sum(size for place, size in sizes.items() if place not in own)
-
-    long = [trajectory("1 " + ".2 " * 200)]
+            learner.policy.action_outputs([trajectory("1 " + ".2 " * 200)], temperature=1.0)
+        return sum(storage.nbytes() for storage in storages.values())
 
     adapters = kept(learner_of(model=bandit_model().bfloat16(), r=1))
     assert adapters < 1.05 * kept(Learner(bandit_model().bfloat16(), GRPO(group_size=2)))
@@ -304,7 +296,7 @@ RUN: dict[str, Any] = {
 
 @pytest.mark.parametrize("kind", ["lora", "dora"])
 def test_a_run_leaves_an_adapter_and_its_base_that_peft_and_llmgym_load(tmp_path: Path, kind: str) -> None:
-    import resume_run  # noqa: F401  it registers the environment
+    import support.resume_run  # noqa: F401  it registers the environment
     import transformers
 
     learner = {"learning_rate": 3e-2, "lora": {"r": 4, **KINDS[kind]}}
@@ -322,7 +314,7 @@ def test_a_run_leaves_an_adapter_and_its_base_that_peft_and_llmgym_load(tmp_path
 
 
 def test_a_base_that_is_in_a_folder_already_is_named_and_not_written_again(tmp_path: Path) -> None:
-    import resume_run  # noqa: F401
+    import support.resume_run  # noqa: F401
 
     llmgym.train(**RUN, output=str(tmp_path / "first"))
     settings = {**RUN, "model": {"path": str(tmp_path / "first" / "model")}, "learner": {"lora": {"r": 2}}}
@@ -339,7 +331,7 @@ def test_a_base_that_is_in_a_folder_already_is_named_and_not_written_again(tmp_p
 
 
 def test_an_adapter_that_the_model_cannot_have_leaves_no_folder_behind(tmp_path: Path) -> None:
-    import resume_run  # noqa: F401
+    import support.resume_run  # noqa: F401
 
     with pytest.raises(ConfigError, match="shares its weights"):
         llmgym.train(**RUN, learner={"lora": {"target_modules": ["lm_head"]}}, output=str(tmp_path / "run"))
@@ -359,7 +351,7 @@ def test_a_cold_start_trains_all_weights() -> None:
 
 def quantised_run(folder: Path) -> dict[str, Any]:
     """Adapters on the model of a first run, in 4 bits."""
-    import resume_run  # noqa: F401
+    import support.resume_run  # noqa: F401
 
     blocks_of_64 = {"hidden_size": 64, "num_layers": 1, "num_heads": 2, "intermediate_size": 128}
     llmgym.train(**RUN | {"steps": 0, "model": {"tiny": blocks_of_64}}, output=str(folder / "whole"))

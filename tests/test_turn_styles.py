@@ -32,7 +32,7 @@ STYLES = {
     "gemma4": TurnStyle("gemma"),
     "phi3": TurnStyle(),
     "phi3.5": TurnStyle(),
-    "deepseek-r1": TurnStyle(thinks=True),  # it refuses calls as transformers gives them
+    "deepseek-r1": TurnStyle("deepseek", thinks=True),  # it refuses calls as transformers 5.23 gives them
     "deepseek-v3": TurnStyle("deepseek", thinks=True),
     "gpt-oss": TurnStyle("harmony"),
     "glm4.5": TurnStyle("glm", thinks=True),
