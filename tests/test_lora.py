@@ -34,6 +34,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "dora, on the head too": {"target_modules": ("q_proj", "lm_head"), "use_dora": True},
 }
 KL = KLConfig(coef=0.05, estimator="k3", placement="loss")
+START = bandit_model().state_dict()
 
 
 def learner_of(agent: Any = None, model: Any = None, learning_rate: float = 1e-2, **settings: Any) -> Learner:
@@ -69,9 +70,6 @@ def test_the_policy_moves_and_what_is_below_the_adapter_does_not(kind: str) -> N
     assert learner.policy.runs_head_on_actions_only
     parameters = [one for group in learner.steps.optimizer.param_groups for one in group["params"]]
     assert len(parameters) == len(dict(learner.weight_source()))
-
-
-START = bandit_model().state_dict()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -150,7 +148,7 @@ def test_adapters_learn_the_bandit_and_the_penalty_holds_them_back() -> None:
     rng, reached = np.random.default_rng(0), []
     for kl in (None, KLConfig(coef=2.0, estimator="k3", placement="loss")):
         learner = learner_of(kl=kl)
-        for _ in range(30):
+        for _ in range(20):
             learner.update([bandit_rows(learner.policy.module, rng)])
         reached.append(float(log_probabilities(learner.policy.module)[18].exp()))
 
