@@ -57,11 +57,22 @@ def test_where_there_is_no_such_token_the_next_update_is_looked_at():
         require(check, [9.0], [2], version=2)
 
 
-def test_weights_are_looked_at_once():
+def test_weights_that_never_arrive_are_found_once_the_policy_has_moved_away_from_the_first_ones():
+    """As with a small learning rate: each update moves it by less than rounding may explain."""
     check = check_of()
-    require(check, [1e-6], [1], version=1)
+    for version in range(1, 4):
+        require(check, [3e-4 * version], [version], version=version)
 
-    require(check, [9.0], [2], version=2)
+    with pytest.raises(LearnerError, match="version 4"):
+        require(check, [3e-4 * 4], [4], version=4)
+
+
+def test_a_gap_that_comes_late_is_a_metric_and_no_error():
+    check = check_of()
+    for version in range(1, 11):
+        require(check, [1e-6], [version], version=version)
+
+    require(check, [9.0], [11], version=11)
 
 
 @pytest.mark.parametrize(

@@ -65,9 +65,9 @@ _CAUSES_AFTER_SENDING = (
 
 
 class AgreementCheck:
-    """Asks for agreement at the first update of a run, and at the first one with weights that were sent since.
+    """Asks for agreement at the first update of a run, and at the first ten with weights that were sent since.
 
-    An error in how weights are sent does not show before.
+    An error in how weights are sent does not show before; and after one small update, old weights hardly differ.
 
     Args:
         max_mean_gap: that is allowed, in nats a token; of new weights, where both are float32, a fiftieth of it.
@@ -78,7 +78,7 @@ class AgreementCheck:
         self._max_mean_gap, self._dtype = max_mean_gap, dtype
         self.sampler_dtype: str | None = None
         """Of the weights that the sampler runs, such as "bfloat16"; None: not known."""
-        self._is_sending_checked = False
+        self._num_looks_left = _NUM_LOOKS
 
     def require(self, batch: ActionBatch, learner_BA: Tensor, *, is_first_update: bool, version: int | None) -> None:
         """Look at the tokens that were sampled with exactly the present weights; where there are none, next time.
@@ -92,14 +92,14 @@ class AgreementCheck:
         Raises:
             LearnerError: they disagree.
         """
-        if not is_first_update and (version is None or self._is_sending_checked):
+        if not is_first_update and (version is None or self._num_looks_left == 0):
             return
         now_BA = batch.sampled_with(version)
         agreement = compare_logprobs(learner_BA, batch.required("sampling_logprobs_BA"), now_BA)
         if is_first_update:
             require_agreement(agreement, max_mean_gap=self._max_mean_gap)
         elif agreement and version is not None:
-            self._is_sending_checked = True
+            self._num_looks_left -= 1
             require_agreement(agreement, max_mean_gap=self._explained_gap, version=version)
 
     @property
@@ -109,5 +109,7 @@ class AgreementCheck:
         return self._max_mean_gap * (_SHARE_IN_FLOAT32 if is_float32 else 1.0)
 
 
+_NUM_LOOKS = 10
+"""At updates with weights that were sent. Later a gap may have grown for other reasons, and is a metric."""
 _SHARE_IN_FLOAT32 = 0.02
 """Of the gap that is allowed. Not less: a GPU may multiply float32 matrices with fewer bits, which costs two digits."""
