@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 
 from ..episode import TokenEnv, Trajectory
 from ..episode.waiting import run_to_end
-from ..errors import ConfigError, InfrastructureError, SamplerError
+from ..errors import ConfigError, InfrastructureError, InvalidAction, SamplerError
 from ..extras import require
 from ..messages import Message, load_tokenizer, whole_text
 from ..registry import SAMPLERS
@@ -159,9 +159,12 @@ class _FunctionSampler:
         seen = [{"role": message.role, "content": whole_text(message)} for message in messages]
         try:
             said = await self._thread.run(partial(self._policy, seen))
-            return WrittenTurn(await said if isawaitable(said) else said)
+            text = await said if isawaitable(said) else said
         except InfrastructureError as error:  # of the policy; the environment's would be a verdict on its own episode
             raise SamplerError(f"The policy failed: {error}") from error
+        if not isinstance(text, str):
+            raise InvalidAction(f"The policy said {text!r:.100} of type {type(text).__name__}, but a turn takes a str.")
+        return WrittenTurn(text)
 
 
 def folder_digest(folder: Path) -> str:
