@@ -15,8 +15,8 @@ from llmgym.agents.sft import SFT
 
 from llmgym.episode import Segment, StopReason, Trajectory, TurnRecord
 from llmgym.errors import ConfigError
-from llmgym.learning import ActionBatch, CorrectionConfig, KLConfig, Learner, LearnerConfig, Policy
-from llmgym.learning.correction import bounded_weights, correct, raw_weights
+from llmgym.learning import ActionBatch, CorrectionConfig, KLConfig, Learner, LearnerConfig, Policy, head_logprobs
+from llmgym.learning.correction import bounded_weights, corrected_loss, raw_weights
 from llmgym.learning.kl import penalize_rewards
 from llmgym.messages import AssistantMessage
 from llmgym.scoring import Score
@@ -288,10 +288,29 @@ def test_bounds_that_leave_out_agreement_are_refused(bounds):
 
 def test_trajectories_without_sampling_logprobs_cannot_be_corrected():
     batch = ActionBatch.from_trajectories([trajectory(2)])
-    batch = batch.replace(sampling_logprobs_BA=None, old_logprobs_BA=torch.zeros(1, 2))
+    batch = batch.replace(sampling_logprobs_BA=None)
 
     with pytest.raises(ConfigError, match="some trajectories have none"):
-        correct(batch, CorrectionConfig())
+        corrected_loss(torch.ones(1, 2), torch.zeros(1, 2), batch, CorrectionConfig())
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_correction_costs_no_pass_where_a_batch_makes_one_step(level, monkeypatch):
+    model, passes, made_again = tiny_model(), [], []
+    rows = on_policy(model, varied(), gap=-0.01)
+    learner = learner_of(GRPO(), model, correction=CorrectionConfig(level=level))
+    run, gradient = learner._run, head_logprobs._tile_gradient
+    monkeypatch.setattr(learner, "_run", lambda *given, **options: passes.append(options) or run(*given, **options))
+    monkeypatch.setattr(head_logprobs, "_MAX_PLAIN_LOGITS", 0)
+    monkeypatch.setattr(head_logprobs, "_tile_gradient", lambda *given: made_again.append(0) or gradient(*given))
+
+    metrics = learner.update([rows])
+
+    longest = 1 if level == "token" else max(row.num_actions for row in rows)
+    assert metrics["correction_weight_max"] == pytest.approx(math.exp(0.01 * longest), rel=1e-5)
+    assert len(passes) == 1
+    # A token's weight is known where its logits are: their gradient is made there, and rightly.
+    assert ("loss_gradient" in passes[0], bool(made_again)) == ((True, False) if level == "token" else (False, True))
 
 
 @pytest.mark.parametrize("options", [{"kl": KLConfig(coef=0.1)}, {"correction": CorrectionConfig()}], ids=str)

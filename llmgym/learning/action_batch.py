@@ -48,8 +48,6 @@ class ActionBatch:
     """From the frozen reference model."""
     values_BA: Tensor | None = None
     """The critic's estimate before each action."""
-    correction_BA: Tensor | None = None
-    """Importance weight of each token's policy loss, which the learner applies; see `CorrectionConfig`."""
     advantages_BA: Tensor | None = None
     returns_BA: Tensor | None = None
 

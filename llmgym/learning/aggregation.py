@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from ..errors import ShapeError
+from ..errors import ConfigError, ShapeError
 from .action_batch import ActionBatch
-from .agent import Aggregation
+from .agent import Agent, Aggregation
 
 
 def action_weights(batch: ActionBatch, aggregation: Aggregation) -> Tensor:
@@ -57,3 +57,17 @@ def loss_gradient(losses: Callable[[Tensor], Mapping[str, Tensor]], weights_BA: 
             return torch.autograd.grad(total, given_BA)[0]
 
     return gradient
+
+
+def required_component(components: Mapping[str, Tensor], name: str, agent: Agent, setting: str) -> Tensor:
+    """The loss component that a setting works on.
+
+    Raises:
+        ConfigError: the agent has none of this name.
+    """
+    if name not in components:
+        raise ConfigError(
+            f"{setting} works on the loss component {name!r}, but {type(agent).__name__} has "
+            f"{', '.join(components) or 'none'}. Name the component so, or leave the setting out."
+        )
+    return components[name]

@@ -89,32 +89,53 @@ def bounded_weights(weights_BA: Tensor, mask_BA: Tensor, *, action: str, low: fl
     return torch.where(mask_BA & ~_is_out(weights_BA, low, high), weights_BA, 0.0)
 
 
-def correct(batch: ActionBatch, config: CorrectionConfig) -> tuple[ActionBatch, dict[str, float]]:
-    """The batch with `correction_BA` set.
-
-    Returns:
-        The batch, and the metrics correction_weight_mean and correction_weight_max, before the bounds (1 where sampler
-        and learner agree), and correction_cut_share, of the tokens whose weight was out of bounds.
+def require_sampling_logprobs(batch: ActionBatch) -> Tensor:
+    """The sampler's log-probabilities of a batch that is to be corrected.
 
     Raises:
-        ConfigError: the sampler gave no log-probabilities.
+        ConfigError: there are none.
     """
-    mask_BA = batch.mask_BA
     if batch.sampling_logprobs_BA is None:
         raise ConfigError(
             "learner.correction compares with the sampler's log-probabilities, but some trajectories have none. Use a "
             "sampler that gives them, or leave learner.correction out."
         )
-    old_logprobs_BA = batch.required("old_logprobs_BA")
-    weights_BA = raw_weights(old_logprobs_BA, batch.sampling_logprobs_BA, mask_BA, level=config.level)
+    return batch.sampling_logprobs_BA
+
+
+def corrected_loss(policy: Tensor, logprobs_BA: Tensor, batch: ActionBatch, config: CorrectionConfig) -> Tensor:
+    """A policy's loss times its weights within their bounds.
+
+    Args:
+        policy: loss of each token, (B, A), or of each trajectory, (B,).
+        logprobs_BA: of the weights that learn; where the batch has no old ones, as on policy, they are the old ones.
+        batch: whose tokens these are.
+        config: of the weights.
+
+    Raises:
+        ConfigError: as `require_sampling_logprobs`.
+    """
+    mask_BA = batch.mask_BA
+    old_BA = logprobs_BA.detach() if batch.old_logprobs_BA is None else batch.old_logprobs_BA
+    weights_BA = raw_weights(old_BA, require_sampling_logprobs(batch), mask_BA, level=config.level)
+    weights_BA = bounded_weights(weights_BA, mask_BA, action=config.action, low=config.low, high=config.high)
+    # A trajectory's weight stands on each of its tokens, and 0 on padding.
+    return policy * (weights_BA if policy.shape == mask_BA.shape else weights_BA.amax(dim=1))
+
+
+def describe_correction(batch: ActionBatch, old_logprobs_BA: Tensor, config: CorrectionConfig) -> dict[str, float]:
+    """The metrics correction_weight_mean and correction_weight_max, before the bounds (1 where sampler and learner
+    agree), and correction_cut_share, of the tokens whose weight was out of bounds; none without a token."""
+    if not batch.num_tokens:
+        return {}
+    mask_BA = batch.mask_BA
+    weights_BA = raw_weights(old_logprobs_BA, require_sampling_logprobs(batch), mask_BA, level=config.level)
     is_cut_BA = _is_out(weights_BA, config.low, config.high)
-    metrics = {
+    return {
         "correction_weight_mean": float(masked_mean(weights_BA, mask_BA)),
         "correction_weight_max": float(weights_BA[mask_BA].max()),
         "correction_cut_share": float(masked_mean(is_cut_BA.float(), mask_BA)),
     }
-    bounded_BA = bounded_weights(weights_BA, mask_BA, action=config.action, low=config.low, high=config.high)
-    return batch.replace(correction_BA=bounded_BA), metrics
 
 
 def _is_out(weights_BA: Tensor, low: float, high: float) -> Tensor:

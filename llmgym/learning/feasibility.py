@@ -22,7 +22,7 @@ def require_feasible(agent: Agent, config: LearnerConfig) -> None:
             f"{type(agent).__name__} measures trajectories by the length of the longest allowed one, but "
             "learner.max_actions is not set. Set it to the episode's token limit."
         )
-    if agent.rollout is None and (config.kl is not None or config.is_corrected):
+    if agent.rollout is None and (config.kl is not None or config.correction_in_use is not None):
         raise ConfigError(
             f"learner.kl and learner.correction are for tokens that the policy sampled, but {type(agent).__name__} "
             "learns offline. Leave them out."
@@ -33,7 +33,7 @@ def require_feasible(agent: Agent, config: LearnerConfig) -> None:
             "of a group: where samples were paid the same, the penalty alone would be blown up to the size of a whole "
             "reward. Use placement = 'loss' with the estimator 'k3' or 'k2', or the agent with scale_by_std = false."
         )
-    correction = config.correction if config.is_corrected else None
+    correction = config.correction_in_use
     if correction is not None and not getattr(agent, "learns_off_policy", True):
         raise ConfigError(
             f"learner.correction is set, but {type(agent).__name__} says that it learns only from what the newest "

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from ..episode import Trajectory
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError
 from .action_batch import ActionBatch
 from .agent import Agent, Group, ModelOutputs, Need, Unit
-from .aggregation import action_weights, loss_gradient, weighted_loss
+from .aggregation import action_weights, loss_gradient, required_component, weighted_loss
 from .agreement import AgreementCheck, compare_logprobs
-from .correction import correct
+from .correction import corrected_loss, describe_correction, require_sampling_logprobs
 from .critic import (
     CriticHead,
     CriticModel,
@@ -237,9 +237,9 @@ class Learner:
         reward_B = batch.reward_B
 
         is_on_policy = agent.rollout is None or agent.rollout.is_on_policy
-        is_off_policy_agent = Need.OLD_LOGPROBS in agent.needs and not is_on_policy
+        keeps_old = not is_on_policy and (Need.OLD_LOGPROBS in agent.needs or config.correction_in_use is not None)
         kl_in_reward = config.kl if self._kl_in_loss is None else None
-        if is_off_policy_agent or kl_in_reward is not None or config.is_corrected or self.critic is not None:
+        if keeps_old or kl_in_reward is not None or self.critic is not None:
             old = self._evaluate(trajectories, units)
             batch = batch.replace(old_logprobs_BA=old.logprobs_BA, values_BA=old.values_BA)
         if self.critic is not None:
@@ -249,15 +249,14 @@ class Learner:
             ref = evaluate_actions(run, trajectories, self._passes(trajectories, units), ranks=self.ranks)
             batch = batch.replace(ref_logprobs_BA=ref.logprobs_BA)
 
-        if config.correction is not None and config.is_corrected and batch.num_tokens:
-            batch, weight_metrics = correct(batch, config.correction)
-            metrics |= weight_metrics
+        if config.correction_in_use is not None and batch.num_tokens:
+            require_sampling_logprobs(batch)
         if kl_in_reward is not None:
             batch, kl_metrics = penalize_rewards(batch, kl_in_reward)
             metrics |= kl_metrics
         batch = agent.advantages(batch)
         metrics |= describe_advantages(batch, reward_B) | judge_critic(batch)
-        if not is_off_policy_agent:
+        if not keeps_old:
             # On policy, nothing moves before the one step, so the ratio is 1 exactly, and not up to rounding.
             batch = batch.replace(old_logprobs_BA=None)
         return batch.to(self.policy.device), metrics
@@ -320,7 +319,7 @@ class Learner:
             width = part.mask_BA.shape[1]
             micro_weights_BA = weights_BA[micro, :width] * turn.counts
             options: dict[str, Any] = {"with_entropy": Need.ENTROPY in self.agent.needs}
-            if self.agent.unit is Unit.TOKEN and self.critic is None and turn.counts:
+            if turn.counts and self._is_loss_of_each_token(part):
                 losses_of = partial(lambda part, given_BA: self._losses(ModelOutputs(given_BA), part), part)
                 options["loss_gradient"] = loss_gradient(losses_of, micro_weights_BA)
             outputs = self._run([trajectories[row] for row in micro], **options)
@@ -360,25 +359,32 @@ class Learner:
         """The agent's components and what the options make of them; while the critic warms up, only its own."""
         components = dict(self.agent.loss(outputs, batch))
         if self._is_warming_up:
-            return {"value": _component(components, "value", self.agent, "learner.critic.warmup_updates")}
-        if batch.correction_BA is not None:
-            policy = _component(components, "policy", self.agent, "learner.correction")
-            is_by_token = policy.shape == batch.mask_BA.shape
-            # A trajectory's weight stands on each of its tokens, and 0 on padding.
-            components["policy"] = policy * (batch.correction_BA if is_by_token else batch.correction_BA.amax(dim=1))
+            return {"value": required_component(components, "value", self.agent, "learner.critic.warmup_updates")}
+        if self.config.correction_in_use is not None:
+            policy = required_component(components, "policy", self.agent, "learner.correction")
+            components["policy"] = corrected_loss(policy, outputs.logprobs_BA, batch, self.config.correction_in_use)
         kl = self._kl_in_loss
         if kl is not None:
             ref_logprobs_BA = batch.required("ref_logprobs_BA")
             components["kl"] = kl.coef * kl.estimate(outputs.logprobs_BA, ref_logprobs_BA, batch.mask_BA)
         return components
 
+    def _is_loss_of_each_token(self, batch: ActionBatch) -> bool:
+        """Whether the gradient by each log-probability depends on no other one."""
+        correction = self.config.correction_in_use
+        is_joint = correction is not None and correction.level != "token" and batch.old_logprobs_BA is None
+        return self.agent.unit is Unit.TOKEN and self.critic is None and not is_joint
+
     def _compare_with_sampler(self, batch: ActionBatch, learner_BA: Tensor) -> dict[str, float]:
-        """Metrics of agreement; disagreement is an error where `AgreementCheck` looks."""
+        """Metrics of agreement, and of correction; disagreement is an error where `AgreementCheck` looks."""
         if self.agent.rollout is None or batch.sampling_logprobs_BA is None:
             return {}
         is_first_update = self.num_updates == 0
         self.agreement.require(batch, learner_BA, is_first_update=is_first_update, version=self.weight_version)
-        return compare_logprobs(learner_BA, batch.sampling_logprobs_BA, batch.mask_BA)
+        metrics = compare_logprobs(learner_BA, batch.sampling_logprobs_BA, batch.mask_BA)
+        if self.config.correction_in_use is not None:
+            metrics |= describe_correction(batch, learner_BA, self.config.correction_in_use)
+        return metrics
 
 
 def _advantages_of(trajectories: Sequence[Trajectory], batch: ActionBatch) -> dict[Trajectory, np.ndarray]:
@@ -386,12 +392,3 @@ def _advantages_of(trajectories: Sequence[Trajectory], batch: ActionBatch) -> di
         return {}
     rows = batch.advantages_BA.float().cpu().numpy()
     return {trajectory: row[: trajectory.num_actions] for trajectory, row in zip(trajectories, rows, strict=True)}
-
-
-def _component(components: Mapping[str, Tensor], name: str, agent: Agent, setting: str) -> Tensor:
-    if name not in components:
-        raise ConfigError(
-            f"{setting} works on the loss component {name!r}, but {type(agent).__name__} has "
-            f"{', '.join(components) or 'none'}. Name the component so, or leave the setting out."
-        )
-    return components[name]

@@ -80,9 +80,9 @@ class LearnerConfig:
             )
 
     @property
-    def is_corrected(self) -> bool:
-        """Whether importance weights are computed."""
-        return self.correction is not None and self.correction.enabled
+    def correction_in_use(self) -> CorrectionConfig | None:
+        """How importance weights are computed; None where they are not."""
+        return self.correction if self.correction is not None and self.correction.enabled else None
 
     def _require(self, holds: bool, name: str, expected: str) -> None:
         if not holds:
