@@ -2,14 +2,16 @@
 
 import asyncio
 import os
+import socket
 import sys
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
 from llmgym.errors import SamplerError
-from llmgym.sampling.vllm import process
-from llmgym.sampling.vllm.channel import members
+from llmgym.sampling.vllm import host, process
+from llmgym.sampling.vllm.channel import frame, members
 from llmgym.sampling.vllm.engines import EngineDied
 from llmgym.sampling.vllm.process import EngineProcess
 
@@ -119,3 +121,22 @@ def test_closing_one_that_is_long_gone_ends_nobody_who_has_its_number_now(engine
 
     assert killed == []
     assert not os.path.exists(gone._folder)
+
+
+@pytest.mark.parametrize("says_farewell", [False, True])
+def test_what_a_killed_parent_leaves_is_removed_and_what_a_living_one_needs_again_is_not(says_farewell, tmp_path):
+    model, temporary = tmp_path / "model", tmp_path / "temporary"
+    model.mkdir(), temporary.mkdir()
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        os.environ["TMPDIR"] = str(temporary)
+        host._receive(theirs, SimpleQueue())
+    theirs.close()
+
+    ours.sendall(frame(("inherit", str(model))) + (frame(("farewell",)) if says_farewell else b""))
+    ours.close()
+
+    assert os.waitpid(child, 0)[1] == 0
+    assert (model.exists(), temporary.exists()) == (says_farewell, False)

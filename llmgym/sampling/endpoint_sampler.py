@@ -300,11 +300,6 @@ def _as_openai(message: Message) -> dict[str, Any]:
     return told
 
 
-def _told_call(call: ToolCall) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": json.dumps(dict(call.arguments))}
-    return {"id": call.id, "type": "function", "function": function}
-
-
 def _call_of(call: Mapping[str, Any]) -> ToolCall | str:
     """A call that the server read; its text where its arguments are no JSON object."""
     try:

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
@@ -55,28 +55,34 @@ def main() -> None:
 
 def _receive(channel: socket.socket, inbox: SimpleQueue[Any]) -> None:
     """Until the parent is gone, or says what nobody here understands: then this process is of no more use."""
-    frames = Frames()
+    frames, own = Frames(), [os.environ["TMPDIR"]]
     try:
         while data := channel.recv(_MAX_BYTES):
             for value in frames.feed(data):
-                inbox.put(value)
+                match value:
+                    case "inherit", str(folder):
+                        own.append(folder)
+                    case ("farewell",):
+                        own = own[:1]
+                    case _:
+                        inbox.put(value)
     except Exception:  # whatever it is: without this thread nothing would end the process
         traceback.print_exc()
         sys.stderr.flush()
         _end()
-    # Nobody else would remove what was made for this process alone.
-    _end(folder=os.environ["TMPDIR"])
+    # Nobody else would remove what was made for this process, and what a parent that was killed has left.
+    _end(folders=own)
 
 
-def _end(*, folder: str = "") -> None:
-    """End this process and all that it started, at once; its parent reads the log in the folder, if there is one."""
+def _end(*, folders: Sequence[str] = ()) -> None:
+    """End this process and all that it started, at once; where no folders are given, its parent reads the log."""
     kill_group(os.getpid(), last=os.getpid())  # it leads a group of its own
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-    if folder:
+    for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-    os._exit(0 if folder else 1)
+    os._exit(0 if folders else 1)
 
 
 if __name__ == "__main__":

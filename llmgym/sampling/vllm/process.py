@@ -49,6 +49,7 @@ class EngineProcess:
         num_tokens: ids from here on are never sampled.
         record_kept_tokens: say which tokens top-p and top-k kept.
         environment: further environment variables of the process.
+        inherited_folder: that the process removes where the present one ends without a farewell, as a killed one does.
         start_timeout_s: until it is ready.
         silence_timeout_s: in which it must say something, where something is waited for; else it counts as dead.
     """
@@ -61,6 +62,7 @@ class EngineProcess:
         num_tokens: int | None = None,
         record_kept_tokens: bool = True,
         environment: Mapping[str, str] | None = None,
+        inherited_folder: str = "",
         start_timeout_s: float = 3600.0,
         silence_timeout_s: float = 600.0,
     ) -> None:
@@ -92,6 +94,8 @@ class EngineProcess:
         self.death = ""
         """What the engine died of; "" while it lives."""
         start = {"engine_args": dict(engine_args), "num_tokens": num_tokens, "record_kept_tokens": record_kept_tokens}
+        if inherited_folder:
+            self._channel.sendall(frame(("inherit", inherited_folder)))
         self._channel.sendall(frame({"kind": kind, **start}))
         self.facts: dict[str, Any] = {}
         """Of the engine: its vLLM's version, kind, data type, longest context, width of the vocabulary."""
@@ -368,6 +372,8 @@ def _end(owner: int, process: "subprocess.Popen[bytes]", channel: socket.socket,
     """Leave nothing of the engine. At the end of the channel the process ends itself and what it started."""
     if os.getpid() != owner:  # a fork that ends
         return
+    with suppress(OSError):
+        channel.send(frame(("farewell",)), socket.MSG_DONTWAIT)
     channel.close()
     if process.returncode is None:  # else its group is gone, too, and the number may be another's by now
         with suppress(subprocess.TimeoutExpired):

@@ -234,6 +234,7 @@ class VLLMSampler:
                 **environment_of(self._transfer),
                 **settings.environment,
             },
+            inherited_folder=self._folder.path if self._folder else "",
             start_timeout_s=settings.start_timeout_s,
             silence_timeout_s=settings.silence_timeout_s,
         )
