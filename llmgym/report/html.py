@@ -125,8 +125,8 @@ def _facts(run: RunData) -> Iterable[tuple[str, str]]:
 
 
 def _ending(run: RunData) -> str:
-    """When it ended, where not after the last step, and whose weights its model has, where not those of the end."""
-    ended = [f"ended after step {row['step']}: {row.get('text', '')}" for row in run.rows("ending")]
+    """When it ended, where not after the last step, and whose weights its model has, where not the last."""
+    ended = [f"after step {row['step']}: {row.get('text', '')}" for row in run.rows("ending")]
     best = [f"model of step {row['step']}, the best on held-out tasks" for row in run.rows("best")[:1]]
     return "".join(f"; {told}" for told in (*ended, *best))
 
