@@ -59,9 +59,7 @@ def test_a_run_that_ended_early_and_went_back_to_its_best_says_so(tmp_path: Path
     best = {"phase": "best", "step": 4, "decoding": "sampled"}
     page = page_of(make_run(tmp_path / "run", after=[episode()], metrics=[step_row(1), ending, best]))
 
-    assert "synchronous; after step 6: no new best; model of step 4, the best on held-out tasks" in page.inside(
-        "dd"
-    )
+    assert "synchronous; after step 6: no new best; model of step 4, the best on held-out tasks" in page.inside("dd")
     assert any("with the weights of step 4" in paragraph and "flatters" in paragraph for paragraph in page.inside("p"))
 
 
