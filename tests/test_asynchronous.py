@@ -11,9 +11,9 @@ import pytest
 
 import llmgym
 from llmgym.episode import Segment, StopReason, Trajectory
-from llmgym.errors import SamplerError
+from llmgym.errors import PromptTooLong, SamplerError
 from llmgym.learning import BaseAgent, RolloutSpec
-from llmgym.rollout import EpisodePlan, TaskMixture
+from llmgym.rollout import EpisodePlan, TaskMixture, has_too_long_prompt
 from llmgym.settings import from_mapping
 from llmgym.training import RunConfig
 from llmgym.training.asynchronous import Asynchronous
@@ -240,6 +240,51 @@ def test_what_is_outstanding_at_a_checkpoint_is_collected_again() -> None:
 async def _whole() -> list[Any]:
     source, _ = source_of(max_staleness=3)
     return await _turns(source, range(1, 6))
+
+
+def long_prompts(plans: Sequence[EpisodePlan]) -> list[Trajectory]:
+    metadata = {"env": "", "problem": "500 tokens"}
+    return [
+        dataclasses.replace(
+            trajectory([], plan), is_valid=False, stop_reason=StopReason.CONTEXT_FULL, metadata=metadata
+        )
+        for plan in plans
+    ]
+
+
+def test_a_first_group_whose_prompts_are_all_too_long_is_drawn_and_counted() -> None:
+    async def play() -> Any:
+        source, collector = source_of(concurrency=2, max_staleness=0)
+        original, collector.has_begun = collector.play, False
+
+        async def first_is_too_long(plans: Sequence[EpisodePlan], *args: Any, **kwargs: Any) -> list[Trajectory]:
+            played = await original(plans, *args, **kwargs)
+            if plans[0].group_id == 0:
+                return long_prompts(plans)
+            collector.has_begun = True
+            return played
+
+        collector.play = first_is_too_long  # type: ignore[method-assign]
+        return await source.batch(1)
+
+    batch = asyncio.run(asyncio.wait_for(play(), 10))
+
+    assert [has_too_long_prompt(each) for each in batch.drawn] == [True, True, False, False]
+
+
+def test_a_batch_of_groups_whose_prompts_are_all_too_long_ends_the_run() -> None:
+    async def play() -> None:
+        source, collector = source_of()
+        collector.has_begun = False
+
+        async def too_long(plans: Sequence[EpisodePlan], *args: Any, **kwargs: Any) -> list[Trajectory]:
+            return long_prompts(plans)
+
+        collector.play = too_long  # type: ignore[method-assign]
+        await _turns(source, [1, 2])
+
+    with pytest.raises(PromptTooLong, match="500 tokens"):
+        asyncio.run(asyncio.wait_for(play(), 10))
 
 
 @pytest.mark.parametrize("kind", [Asynchronous, OneStepOff])

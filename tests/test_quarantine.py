@@ -80,7 +80,9 @@ def test_an_environment_that_keeps_failing_is_left_out_and_the_run_goes_on(tmp_p
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     told = [(row["step"], row["env"]) for row in rows if row["phase"] == "quarantine"]
     counts = [row.get("env/broken/num_episodes", 0) for row in rows if row["phase"] == "train"]
+    num_replaced = [row["num_replaced_envs"] for row in rows if row["phase"] == "train"]
     assert result.is_complete
+    assert num_replaced[0] > 0 == num_replaced[-1]
     assert told == [(2, "broken")]
     assert counts == [4, 4, 0, 0]
 

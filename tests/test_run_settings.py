@@ -68,7 +68,7 @@ def test_a_step_logs_all_that_one_wants_to_see_of_it(tmp_path: Path) -> None:
         "mean_action_tokens", "p50_action_tokens", "p95_action_tokens", "max_action_tokens", "mean_turns",
         "stop_reasons", "repetition", "num_invalid", "num_retries", "num_invalid_scores", "num_long_prompts",
         "num_tool_calls", "num_tool_errors", "tool_share",
-        "num_samples", "num_resample_rounds", "num_dropped_groups", "is_skipped",
+        "num_samples", "num_resample_rounds", "num_dropped_groups", "is_skipped", "num_replaced_envs",
         "seconds", "seconds_sampling", "seconds_env", "seconds_learning",
         "tokens_per_second_sampling", "tokens_per_second_learning",
     }  # fmt: skip

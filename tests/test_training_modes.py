@@ -69,6 +69,37 @@ def test_asynchronous_training_keeps_its_bound_and_learns_from_each_group_once(t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("training", [ONE_STEP_OFF, ASYNCHRONOUS], ids=lambda mode: mode["mode"])
+def test_a_run_with_a_curriculum_goes_on_with_the_weights_that_it_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, training: dict[str, Any]
+) -> None:
+    original = Trainer._step
+
+    async def step(self: Any, learner: Any, step: int, phase: Any) -> Any:
+        if step == 3:
+            raise Broken("killed")
+        return await original(self, learner, step, phase)
+
+    two = [{"id": RUN["env"], "name": name, "kwargs": RUN["env_kwargs"]} for name in ("a", "b")]
+    settings = {"env": two, "env_kwargs": None, "curriculum": {}, "rollout": {"tasks_per_step": 4}}
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", step)
+        with pytest.raises(Broken):
+            train(tmp_path, training, **settings)
+    before = rows(tmp_path)
+
+    result = llmgym.resume(tmp_path, progress=QUIET)
+
+    weights = [[row["env/a/weight"], row["env/b/weight"]] for row in rows(tmp_path)]
+    assert result.is_complete
+    assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3, 4]
+    assert rows(tmp_path)[:2] == before
+    assert all(sum(pair) == pytest.approx(1) for pair in weights)
+    keys = [(t.task_key, t.group_id) for step in stored(tmp_path) for t in step]
+    assert len(set(keys)) * 2 == len(keys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("training", [ONE_STEP_OFF, ASYNCHRONOUS], ids=lambda mode: mode["mode"])
 def test_a_signal_saves_and_the_run_goes_on_with_the_tasks_that_nothing_was_learned_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, training: dict[str, Any]
 ) -> None:

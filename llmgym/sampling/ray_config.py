@@ -39,8 +39,8 @@ class RayConfig:
     waits_for_nodes: bool = False
     """True: a cluster that is too small adds nodes, which is waited for. False: it is an error at once."""
     hang_timeout_s: float = 300
-    """An actor that owes an answer, and gives no sign of life for so long, is taken for lost; longer than any single
-    step of an environment or of a sampler may block its process."""
+    """An actor that owes an answer for so long is asked for a sign of life, and is lost where it gives none in as long
+    again. More than a step of an environment, or of a sampler, may block its process; inf: it is waited for."""
     max_losses: int = 5
     """How often an episode is played again since an actor was lost, or an actor is lost while it starts."""
 

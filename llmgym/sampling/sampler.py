@@ -117,7 +117,10 @@ class TextSession(Protocol):
 
 
 class Sampler(Protocol):
-    """Produces tokens for many episodes at once."""
+    """Produces tokens for many episodes at once.
+
+    One that loses something and makes it good may have an attribute `counts`: what it came to so far, by metric.
+    """
 
     seconds: float
     """Time spent on producing tokens so far."""
