@@ -1,5 +1,6 @@
 """Two processes that learn together, against one."""
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +153,18 @@ def test_an_error_that_all_processes_share_ends_none_of_them(both):
     assert "begins with other weights" in of_models
     assert "sampler and learner disagree" in of_sampler
     assert "grad_norm" in metrics
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_error_of_one_process_alone_ends_all(failing):
+    processes = start_two(WORKER, "unused", failing, stderr=subprocess.PIPE)
+
+    said = [process.communicate(timeout=120)[1] for process in processes]
+
+    assert all(process.returncode > 0 for process in processes)
+    assert "DataError: these rows are odd" in said[failing]
+    assert "Another process of this learner is gone" in said[1 - failing]
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, LearnerError, LLMGymError
+from ..errors import ConfigError, LearnerError
 from .action_batch import ActionBatch
 from .agent import Agent, Group
 from .agreement import AgreementCheck
@@ -37,6 +38,8 @@ from .sharding import (
 
 # What process 0 tells the others beside names of methods.
 _NEW, _END, _FAILED = "new", "end", "failed"
+_LAST_WORDS_S = 10.0
+"""Longest time that a process 0 that has failed waits until the others have heard of it."""
 
 
 class ParallelLearner(Learner):
@@ -215,11 +218,22 @@ def leading(ranks: Ranks) -> Iterator[list[Any]]:
     try:
         yield result
     except BaseException as error:
-        with suppress(RuntimeError):  # they may be gone
-            ranks.tell((_FAILED, (f"{type(error).__name__}: {error}",)))
+        _say_at_last(ranks, f"{type(error).__name__}: {error}")
         raise
     with naming_lost_processes():
         ranks.tell((_END, tuple(result)))
+
+
+def _say_at_last(ranks: Ranks, problem: str) -> None:
+    """Tell the others, if they listen; who waits for this process within a pass notices when it has ended."""
+
+    def tell() -> None:
+        with suppress(RuntimeError):  # they may be gone
+            ranks.tell((_FAILED, (problem,)))
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    thread.join(_LAST_WORDS_S)
 
 
 def follow(ranks: Ranks, policy: Policy) -> tuple[Any, ...]:
@@ -237,6 +251,7 @@ def follow(ranks: Ranks, policy: Policy) -> tuple[Any, ...]:
 
     Raises:
         LearnerError: process 0 has failed or is gone.
+        LLMGymError: this process cannot go on, for a reason that process 0 may not have, such as its own rows.
     """
     learner: ParallelLearner | None = None
     while True:
@@ -245,7 +260,7 @@ def follow(ranks: Ranks, policy: Policy) -> tuple[Any, ...]:
             return tuple(arguments)
         if order == _FAILED:
             raise LearnerError(f"Process 0 of this learner failed, so this one ends too. What failed: {arguments[0]}")
-        with suppress(LLMGymError):
+        with suppress(LearnerError, ConfigError):
             if order == _NEW:
                 learner = None  # its memory may be needed
                 learner = ParallelLearner(policy, *arguments, ranks=ranks)

@@ -1,8 +1,10 @@
 """Updates of small models, the same in one process and in several, whose results a test compares.
 
-As a program, `parallel_updates.py FILE` is one of the processes; the first writes what all cases came to.
+As a program, `parallel_updates.py FILE` is one of the processes; the first writes what all cases came to. With a second
+argument, the process of that number alone finds fault with its rows.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -22,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.models import VOCABULARY, tiny_model
 
 from llmgym.episode import Segment, StopReason, Trajectory, TurnRecord
-from llmgym.errors import ConfigError, LearnerError
+from llmgym.errors import ConfigError, DataError, LearnerError
 from llmgym.learning import (
     ActionBatch,
     Agent,
@@ -36,6 +38,7 @@ from llmgym.learning import (
     ModelOutputs,
     Policy,
     Unit,
+    parallel_learner,
 )
 from llmgym.learning.parallel import ParallelConfig, Ranks, joined
 from llmgym.learning.parallel_learner import ParallelLearner, follow, leading
@@ -215,5 +218,25 @@ def main(path: str) -> None:
             follow(ranks, Policy(_other()))
 
 
+class OwnRowsRefused(GRPO):
+    """Of which one process refuses what the others learn from."""
+
+    def loss(self, outputs: ModelOutputs, batch: ActionBatch) -> dict[str, torch.Tensor]:
+        if os.environ["RANK"] == sys.argv[2]:
+            raise DataError("these rows are odd")
+        return super().loss(outputs, batch)
+
+
+def fail() -> None:
+    parallel_learner._LAST_WORDS_S = 1.0
+    case = Case(OwnRowsRefused())
+    with joined(ParallelConfig(), device="cpu") as ranks:
+        if ranks.leads:
+            with leading(ranks):
+                run_case(case, partial(ParallelLearner, ranks=ranks))
+        else:
+            follow(ranks, Policy(case.module()))
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    fail() if len(sys.argv) > 2 else main(sys.argv[1])
