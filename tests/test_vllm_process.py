@@ -105,6 +105,22 @@ def test_a_start_that_hangs_ends_with_an_error(engine):
     assert not isinstance(caught.value, EngineDied)  # to try again would hang again
 
 
+def test_what_vllm_says_when_it_cannot_start_is_told_with_the_end_of_its_log(engine):
+    fails = """
+import sys, types
+from llmgym.sampling.vllm import host
+
+def start_engine(**settings):
+    raise ValueError("no such model")
+
+sys.modules["llmgym.sampling.vllm.host_engines"] = types.SimpleNamespace(start_engine=start_engine)
+host.main()
+"""
+
+    with pytest.raises(SamplerError, match=r"(?s)did not start. ValueError: no such model.*Traceback.*in start_engine"):
+        engine(fails)
+
+
 def test_a_start_that_was_killed_is_a_death_which_another_start_may_mend(engine):
     with pytest.raises(EngineDied, match="status -9 while it started"):
         engine(READY.replace("say((", "os.kill(os.getpid(), 9); say(("))
