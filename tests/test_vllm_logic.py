@@ -1,7 +1,7 @@
 """The vLLM sampler's own logic, with a small engine that says what it is told: deaths, restarts, refusals."""
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -209,6 +209,22 @@ class OneWeight:
 
     def __iter__(self) -> Any:
         return iter([("weight", torch.ones(2))])
+
+
+class WideAdapter(OneWeight):
+    """Of a higher rank than vLLM has room for."""
+
+    is_adapter = True
+    adapter_config: ClassVar = {"r": 16}
+
+
+def test_an_adapter_of_too_high_a_rank_is_refused_with_the_setting_to_change():
+    made = sampler(lora_rank=8)
+
+    with pytest.raises(ConfigError, match=r"rank 16.* lora_rank = 8.*lora\.r"):
+        asyncio.run(made.update_weights(WideAdapter(), version=1))
+
+    assert made._engine.calls == []
 
 
 def test_a_model_with_an_adapter_on_it_is_refused():

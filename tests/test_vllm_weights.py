@@ -327,7 +327,7 @@ def test_full_weights_take_the_place_of_an_adapter():
 def test_an_adapter_that_vllm_cannot_run_is_refused_before_the_engine_is_touched(name):
     engine = StandIn()
 
-    with pytest.raises(SamplerError, match="pairs of lora_A and lora_B only"):
+    with pytest.raises(ConfigError, match="pairs of lora_A and lora_B only"):
         run(weights_for().update(engine, adapter_of(**{name: torch.zeros(2)}), version=1))
 
     assert engine.calls == []

@@ -12,7 +12,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ...errors import SamplerError
+from ...errors import ConfigError, SamplerError
 from ..sampler import WeightSource
 from .engines import Adapter, Engine
 
@@ -38,7 +38,8 @@ class AdapterTransfer:
         """Copy the adapter.
 
         Raises:
-            SamplerError: it has parts that vLLM cannot run.
+            ConfigError: it has parts that vLLM cannot run.
+            SamplerError: the source does not say what adapter it is of.
         """
         config: Mapping[str, Any] | None = getattr(source, "adapter_config", None)
         if config is None:
@@ -69,11 +70,11 @@ def _name_in_file(name: str) -> str:
     """A parameter's name as peft writes it to a file: without the name of the adapter.
 
     Raises:
-        SamplerError: it is not of an adapter's pair of matrices.
+        ConfigError: it is not of an adapter's pair of matrices.
     """
     stem, kind, rest = next((name.rpartition(kind) for kind in (".lora_A.", ".lora_B.") if kind in name), ("", "", ""))
     if not kind or rest.rpartition(".")[2] != "weight":
-        raise SamplerError(
+        raise ConfigError(
             f"The adapter has a weight {name!r}, but vLLM runs pairs of lora_A and lora_B only. "
             "Leave modules_to_save, bias and DoRA out of the LoRA settings, or use the torch sampler."
         )

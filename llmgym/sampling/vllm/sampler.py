@@ -119,9 +119,16 @@ class VLLMSampler:
         """Give vLLM the weights of `source`. Turns that are being sampled go on with them.
 
         Raises:
+            ConfigError: they are of an adapter that vLLM cannot run.
             SamplerError: the weights do not fit the model, or did not get into vLLM.
         """
         self._require_open()
+        rank = getattr(source, "adapter_config", {}).get("r", 0) if source.is_adapter else 0
+        if rank > (room := self.settings.lora_rank):
+            raise ConfigError(
+                f"The adapter has rank {rank}, but vLLM was started with lora_rank = {room}. "
+                "Set the sampler's lora_rank to the learner's lora.r."
+            )
         if self._weights is None:
             self._weights = EngineWeights(
                 self._transfer,
