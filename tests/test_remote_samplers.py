@@ -43,7 +43,6 @@ class Host:
             skeleton=skeleton(module) if module is not None else None,
             moves_model=False,
             num_first_chunks=len(self._chunks),
-            is_adapter=False,
             version=None,
         )
 
@@ -148,7 +147,7 @@ def test_weights_and_their_version_reach_the_sampler_of_a_host():
 
     async def play():
         host = await Host(TorchSampler, module).start()
-        await host.call("update_weights", 7, False, *packed(ModelWeights(other)))
+        await host.call("update_weights", 7, *packed(ModelWeights(other)))
         async with at(host).session(seed=3) as session:
             return await session.sample([1, 2], PARAMS)
 

@@ -74,7 +74,7 @@ class RaySamplers:
         self._skeleton = skeleton(module, ByValuePickler) if module is not None else None
         self._first = [self.cluster.put(chunk) for chunk in weights.chunks]
         self._newest: list[Any] = []
-        self._newest_is_adapter, self._version = False, None  # type: bool, int | None
+        self._version: int | None = None
         self.fleet = Fleet(self.cluster, SamplerHost, "sampler", range(config.num_samplers), self._start_args)
         self.seconds = 0.0
         """Time that samplers spent on producing tokens, as they last told; of several at once, the sum."""
@@ -100,11 +100,6 @@ class RaySamplers:
     def sees_text(self) -> bool:
         """Whether turns can be asked to end at stop strings."""
         return self.description["sees_text"]
-
-    @property
-    def takes_adapters(self) -> bool:
-        """Whether weights may be those of an adapter alone."""
-        return self.description["takes_adapters"]
 
     @property
     def description(self) -> Mapping[str, bool]:
@@ -141,8 +136,8 @@ class RaySamplers:
         """Put the weights into the object store, once, and have all samplers take them from there."""
         former = self._newest  # kept there until nobody can be reading it any more
         self._newest = [self.cluster.put(chunk) for chunk in packed(source)]
-        self._newest_is_adapter, self._version = source.is_adapter, version
-        await self._all("update_weights", version, source.is_adapter, *self._newest)
+        self._version = version
+        await self._all("update_weights", version, *self._newest)
         del former
 
     async def measure(self) -> None:
@@ -201,7 +196,6 @@ class RaySamplers:
             skeleton=self._skeleton,
             moves_model=self.config.sampler == "torch" and self.config.sampler_gpus > 0,
             num_first_chunks=len(self._first),
-            is_adapter=self._newest_is_adapter,
             version=self._version,
             commands=tuple(name for name, is_given in self._commands.items() if is_given),
         )

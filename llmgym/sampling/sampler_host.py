@@ -33,8 +33,6 @@ class HostSpec:
     """The sampler runs the model that it is given, so it belongs on the GPU, where there is one."""
     num_first_chunks: int
     """Of the chunks that come with it, those of the model as it was in the beginning."""
-    is_adapter: bool
-    """Whether the others, the newest weights, are a LoRA adapter."""
     version: int | None
     """Of the newest weights; None: there were none but the first."""
     commands: Sequence[str] = ()
@@ -78,13 +76,12 @@ class SamplerHost(RayActor):
         factory = load_object(spec.factory) if isinstance(spec.factory, str) else spec.factory
         self._sampler = factory(module, **spec.settings)
         if spec.version is not None:
-            source = PackedWeights(chunks[spec.num_first_chunks :], spec.is_adapter)
-            await self._sampler.update_weights(source, version=spec.version)
+            await self._sampler.update_weights(PackedWeights(chunks[spec.num_first_chunks :]), version=spec.version)
         for command in spec.commands:
             await getattr(self._sampler, command)()
         self._address = await self._server.open(own_host_name())
         self._is_ready.set()
-        return {name: getattr(self._sampler, name, False) for name in ("sees_text", "takes_adapters")}
+        return {name: getattr(self._sampler, name, False) for name in ("sees_text",)}
 
     async def sample(self, key: SessionKey, seed: int, prompt_ids: np.ndarray, params: SamplingParams) -> Completion:
         """As `Session.sample`; the first call of a key opens its session."""
@@ -114,10 +111,10 @@ class SamplerHost(RayActor):
         for key in [key for key in self._held if key[0] == client]:
             await self.end(key)
 
-    async def update_weights(self, version: int, is_adapter: bool, *chunks: WeightChunk) -> None:
+    async def update_weights(self, version: int, *chunks: WeightChunk) -> None:
         """As the sampler's."""
         await self._is_ready.wait()
-        await self._sampler.update_weights(PackedWeights(chunks, is_adapter), version=version)
+        await self._sampler.update_weights(PackedWeights(chunks), version=version)
 
     async def command(self, name: str) -> None:
         """`pause`, `resume`, `sleep` or `wake` the sampler."""

@@ -59,7 +59,7 @@ class PackedWeights:
     """Chunks as a `WeightSource`. The tensors share the memory of the chunks and must not be written to."""
 
     chunks: Sequence[WeightChunk]
-    is_adapter: bool = False
+    is_adapter = False
 
     def shapes(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:
         """Data type and shape by name."""
