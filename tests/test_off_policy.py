@@ -168,13 +168,13 @@ def test_the_sampler_has_the_adapter_that_was_learned(tmp_path: Path) -> None:
 def test_every_training_mode_learns_the_same(tmp_path: Path, training: dict[str, Any]) -> None:
     result = llmgym.train(
         model={"tiny": {"hidden_size": 64, "num_layers": 2, "num_heads": 2}},
-        learner={"learning_rate": 2e-3},
-        steps=100,
+        learner={"learning_rate": 1e-3},
+        steps=150,
+        seed=2,
         training=training,
         output=str(tmp_path / "run"),
         **RUN,
     )
 
-    rewards = [row["reward"] for row in read_metrics(result.folder / "metrics.jsonl", "train")]
-    assert np.mean(rewards[:5]) < 0.2
-    assert max(np.convolve(rewards, np.full(10, 0.1), mode="valid")) > 0.6
+    assert result.before["sampled"].success.value < 0.2
+    assert result.after["sampled"].success.value > 0.85  # 0.97 to 1.0 was seen, in each mode
