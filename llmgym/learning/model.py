@@ -158,7 +158,7 @@ class Policy:
                 torch.from_numpy(array).to(self.device)
                 for array in (layout.input_ids, layout.lengths, layout.segments, layout.positions)
             )
-            inputs, model = _inputs(input_ids, lengths), self._compiled or self.backbone
+            inputs, model = _inputs(input_ids, lengths), self.backbone if self._compiled is None else self._compiled
             if self._base is not None:
                 hidden = model(**inputs).last_hidden_state[segments, positions]
                 return hidden, hidden
