@@ -30,9 +30,9 @@ MAY_IMPORT = {
     "transformers": [
         "llmgym/learning/loading.py",
         "llmgym/messages/hf_tokenizer.py",
+        "llmgym/sampling/quiet.py",
         "llmgym/sampling/row_model.py",
         "llmgym/sampling/slot_model.py",
-        "llmgym/sampling/vllm/model_folder.py",
         "llmgym/training/tiny_model.py",
     ],
     "peft": ["llmgym/learning/lora.py"],

@@ -57,10 +57,7 @@ def add_eval(commands: Commands) -> None:
         "--endpoint", metavar="URL", help="a server of OpenAI's protocol, e.g. http://localhost:8000/v1"
     )
     parser.add_argument(
-        "--sampler",
-        default="torch",
-        metavar="NAME",
-        help="of the model, such as torch or vllm (default: torch)",
+        "--sampler", default="torch", metavar="NAME", help="of the model, such as torch or vllm (default: torch)"
     )
     parser.add_argument(
         "--set",

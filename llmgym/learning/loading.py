@@ -1,7 +1,5 @@
 """Models and their tokenizers from disk or from a hub, and back to disk."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +11,7 @@ from ..errors import ConfigError, MissingExtraError, TokenizerError
 from ..extras import require
 from ..messages import Tokenizer, load_tokenizer
 from ..messages.tokenizer import is_missing_folder
+from ..sampling.quiet import without_progress_bars
 from .lora import is_adapter_folder, load_merged, save_adapter
 from .model import Policy
 
@@ -104,24 +103,11 @@ def save_policy(module: nn.Module, folder: str | Path, *, base: str = "") -> Non
         folder: where to.
         base: folder or hub id of the model that an adapter belongs on.
     """
-    with _without_progress_bars():
+    with without_progress_bars():
         if hasattr(module, "peft_config"):
             save_adapter(module, folder, base=base)
         else:
             module.save_pretrained(str(folder))  # type: ignore[operator]
-
-
-@contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """transformers draws bars of its own, over those of the run."""
-    logging = require("transformers.utils.logging", extra="train", purpose="Loading or saving a model")
-    was_enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            logging.enable_progress_bar()
 
 
 def _load_module(path: str | Path) -> nn.Module:
@@ -138,7 +124,7 @@ def _loaded(path: str | Path, loader: str, kind: str, **options: Any) -> nn.Modu
         )
     transformers = require("transformers", extra="train", purpose="Loading a model")
     try:
-        with _without_progress_bars():
+        with without_progress_bars():
             module = getattr(transformers, loader).from_pretrained(str(path), **{"dtype": torch.float32, **options})
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())

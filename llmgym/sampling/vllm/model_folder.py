@@ -4,11 +4,9 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from ...extras import require
+from ..quiet import without_progress_bars
 
 
 class ModelFolder:
@@ -27,19 +25,6 @@ def _remove(owner: int, path: str) -> None:
 def module_in_folder(module: Any) -> ModelFolder:
     """The weights and the config of a transformers causal LM."""
     folder = ModelFolder()
-    with _without_progress_bars():
+    with without_progress_bars():
         module.save_pretrained(folder.path)
     return folder
-
-
-@contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """transformers draws bars of its own, over those of the run."""
-    logging = require("transformers.utils.logging", extra="train", purpose="Saving a model for vLLM")
-    was_enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            logging.enable_progress_bar()
