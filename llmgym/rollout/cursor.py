@@ -22,11 +22,15 @@ class TaskCursor:
 
     def next(self) -> Task:
         """The next task."""
-        index, size = self.position, self._source.size
         self.position += 1
+        return self.at(self.position - 1)
+
+    def at(self, position: int) -> Task:
+        """The task that is handed out at a position, whether it was already or not."""
+        size = self._source.size
         if size is None:
-            return self._source[index]
-        epoch, place = divmod(index, size)
+            return self._source[position]
+        epoch, place = divmod(position, size)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, np.random.default_rng((self._seed, epoch)).permutation(size)
         return self._source[int(self._order[place])]

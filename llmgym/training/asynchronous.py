@@ -145,15 +145,10 @@ class Asynchronous:
         mixture = self._collection.parts.mixture
         if self._again:
             draw = self._again.popleft()
-            cursor = mixture.cursor(draw.env)
-            position, cursor.position = cursor.position, draw.position
-            task = cursor.next()
-            cursor.position = position
-            return draw, task
-        before = mixture.state_dict()["positions"]
+            return draw, mixture.cursor(draw.env).at(draw.position)
         env, task = mixture.next()
         self._num_begun += 1
-        return Draw(self._num_begun - 1, env, before[env]), task
+        return Draw(self._num_begun - 1, env, mixture.cursor(env).position - 1), task
 
     async def _run_group(self, draw: Draw, task: Task) -> list[Trajectory]:
         plans = plan_groups(
