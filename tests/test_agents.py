@@ -70,7 +70,7 @@ def outputs_like(batch, logprob):
         SFT(),
         SFT(aggregation=Aggregation.TRAJECTORY_MEAN),
     ],
-    ids=repr,
+    ids=lambda agent: type(agent).__name__,
 )
 def test_agent_keeps_all_promises(agent):
     assert check_agent(agent) is None
