@@ -137,10 +137,12 @@ def test_a_cancelled_turn_is_aborted_at_once(sampler):
     async def cancel() -> list[int]:
         async with sampler.session(seed=0) as session:
             turn = asyncio.create_task(session.sample([1, 2], SamplingParams(max_new_tokens=500)))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0)  # the turn is asked for, and nothing is said before the pause
+            await sampler.pause()
             counts = [await sampler._engine.num_unfinished()]
             turn.cancel()
             await asyncio.gather(turn, return_exceptions=True)
+            await sampler.resume()
             return [*counts, await sampler._engine.num_unfinished()]
 
     assert asyncio.run(cancel()) == [1, 0]
@@ -168,16 +170,21 @@ def test_a_paused_engine_samples_nothing_and_goes_on_where_it_was(sampler):
 
     async def interrupted() -> Any:
         async with sampler.session(seed=0) as session:
-            turn = asyncio.create_task(session.sample(PROMPTS[0], params))
-            await asyncio.sleep(0.05)
-            await sampler.sleep()  # on a CPU as good as `pause`
-            await asyncio.sleep(0.5)
-            was_done = turn.done()
-            await sampler.wake()
-            return was_done, await turn
+            turn, done = asyncio.create_task(session.sample(PROMPTS[0], params)), []
+            await asyncio.sleep(0)
+            while not turn.done():
+                await sampler.sleep()  # on a CPU as good as `pause`
+                await asyncio.sleep(0)
+                was_done = turn.done()
+                await asyncio.sleep(0.1)
+                done.append((was_done, turn.done()))
+                await sampler.wake()
+                await asyncio.sleep(0.05)
+            return done, await turn
 
-    was_done, completion = asyncio.run(interrupted())
-    assert not was_done
+    done, completion = asyncio.run(interrupted())
+    assert done[0] == (False, False)
+    assert all(before == after for before, after in done)
     assert completion.token_ids == expected.token_ids
 
 
@@ -217,7 +224,8 @@ def test_a_killed_engine_is_started_again_and_the_lost_turns_are_sampled_again(s
                 return await session.sample(PROMPTS[seed], params)
 
         turns = [asyncio.create_task(one(seed)) for seed in range(len(PROMPTS))]
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
+        await sampler._engine.pause()  # with all of them under way
         os.kill(sampler._engine.pid, signal.SIGKILL)
         return await asyncio.gather(*turns)
 

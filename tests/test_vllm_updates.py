@@ -100,30 +100,33 @@ def test_a_prompt_that_was_cached_before_the_update_is_answered_by_the_new_polic
 @pytest.mark.parametrize("kind", ["untied", "tied"])
 def test_turns_under_way_go_on_with_the_new_weights_and_say_which_token_has_which(samplers, kind):
     sampler = samplers(kind)
-    models = {4: tiny_vllm_model(seed=4, tied=KINDS[kind][1])}
+    models = [tiny_vllm_model(seed=seed, tied=KINDS[kind][1]) for seed in range(3)]
+    versions_sent, done = [4], {seed: [] for seed in range(4)}
 
-    async def turn(seed):
-        async with sampler.session(seed=seed) as session:
-            return await session.sample(PROMPT, SamplingParams(max_new_tokens=400))
+    async def turns(seed):
+        while len(versions_sent) < 6 or not done[seed]:
+            async with sampler.session(seed=seed) as session:
+                done[seed].append(await session.sample(PROMPT, SamplingParams(max_new_tokens=200)))
 
     async def main():
-        version = 4
-        await sampler.update_weights(ModelWeights(models[version]), version=version)
-        turns = [asyncio.create_task(turn(seed)) for seed in range(4)]
-        while not all(task.done() for task in turns):  # at least one update falls into the turns
-            await asyncio.sleep(0.1)
-            version += 1
-            models[version] = tiny_vllm_model(seed=version, tied=KINDS[kind][1])
-            await sampler.update_weights(ModelWeights(models[version]), version=version)
-        return [await task for task in turns]
+        await sampler.update_weights(ModelWeights(models[4 % 3]), version=4)
+        tasks = [asyncio.create_task(turns(seed)) for seed in done]
+        while len(versions_sent) < 6 or not all(done.values()):  # on any machine some fall within turns
+            versions_sent.append(versions_sent[-1] + 1)
+            await sampler.update_weights(ModelWeights(models[versions_sent[-1] % 3]), version=versions_sent[-1])
+            await asyncio.sleep(2 * sampler._weights.cost.seconds)
+        await asyncio.gather(*tasks)
 
-    for completion in asyncio.run(main()):
+    asyncio.run(main())
+
+    completions = [completion for of_seed in done.values() for completion in of_seed]
+    assert any(len(set(completion.weight_version.tolist())) > 1 for completion in completions)
+    for completion in completions:
         ids, versions = list(completion.token_ids), completion.weight_version
-        assert len(ids) == 400
-        assert len(set(versions.tolist())) > 1
+        assert len(ids) == 200
         assert sorted(versions) == versions.tolist()
         for version in set(versions.tolist()):
-            logprobs = logprobs_of(models[version], PROMPT + ids)[len(PROMPT) - 1 : -1]
+            logprobs = logprobs_of(models[version % 3], PROMPT + ids)[len(PROMPT) - 1 : -1]
             own = logprobs.gather(-1, torch.tensor(ids)[:, None])[:, 0].numpy()
             assert completion.logprobs[versions == version] == pytest.approx(own[versions == version], abs=1e-4)
 
