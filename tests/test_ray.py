@@ -212,6 +212,7 @@ def test_a_sampler_that_replaces_a_lost_one_is_as_paused_and_asleep_as_its_fello
         (member,) = sampler.fleet.members
         kill(member, "ray")
         sampler.fleet.replace(member)
+        sampler.fleet.wait()
         await sampler.measure()
         return dict(sampler.counts)
 

@@ -15,7 +15,7 @@ from llmgym.rollout import EnvPool
 from llmgym.sampling import SamplingParams, ScriptedSampler
 from llmgym.sampling.ray_config import RayConfig
 from llmgym.sampling.remote_session import RemoteSampler
-from llmgym.sampling.shared_weights import PackedWeights, all_weights, packed, rebuilt, skeleton
+from llmgym.sampling.shared_weights import PackedWeights, WeightUpdate, all_weights, packed, rebuilt, skeleton
 from llmgym.sampling.torch_sampler import TorchSampler
 
 PARAMS = SamplingParams(max_new_tokens=6)
@@ -43,7 +43,6 @@ class Host:
             skeleton=skeleton(module) if module is not None else None,
             moves_model=False,
             num_first_chunks=len(self._chunks),
-            version=None,
         )
 
     async def start(self):
@@ -147,7 +146,8 @@ def test_weights_and_their_version_reach_the_sampler_of_a_host():
 
     async def play():
         host = await Host(TorchSampler, module).start()
-        await host.call("update_weights", 7, *packed(ModelWeights(other)))
+        update = WeightUpdate(version=7, adapter_config=None, num_chunks=1)
+        await host.call("tell", [update], [], *packed(ModelWeights(other)))
         async with at(host).session(seed=3) as session:
             return await session.sample([1, 2], PARAMS)
 

@@ -19,7 +19,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from typing import Any
 import ray
 from ray.cloudpickle import CloudPickler as ByValuePickler
 from ray.exceptions import RayError, RayTaskError
-from ray.util import placement_group, remove_placement_group
+from ray.util import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ..errors import ConfigError, SamplerError
@@ -67,7 +67,7 @@ class RayActor:
         """A sign of life."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Member:
     """One actor of a fleet, which may be called from other actors too."""
 
@@ -79,6 +79,8 @@ class Member:
     started: Any
     """The answer to its first call, `start`; None in other actors, which hear of those that are running."""
     hang_timeout_s: float
+    _newest: Any = None
+    """The answer to the newest call that it has to answer before it takes part; None: to the first one."""
 
     async def call(self, method: str, *args: Any) -> Any:
         """What the actor's method answers.
@@ -104,7 +106,7 @@ class Member:
             raise ActorLost(f"The {self.name} was lost: {_first_line(error)}") from error
 
     async def _require_life(self) -> None:
-        if self.started is not None and not ray.wait([self.started], timeout=0)[0]:
+        if self.started is not None and not ray.wait([self._newest or self.started], timeout=0)[0]:
             return  # loading a model may take its time, and there is a limit to that
         try:
             async with asyncio.timeout(self.hang_timeout_s):
@@ -117,17 +119,22 @@ class Member:
         with suppress(RayError):
             getattr(self.actor, method).remote(*args)
 
+    def begin(self, method: str, *args: Any) -> None:
+        """Have the actor's method run as a part of its start, which is not over before."""
+        self._newest = getattr(self.actor, method).remote(*args)
+
     def has_started(self) -> bool:
-        """Whether its `start` has answered.
+        """Whether its `start`, and what it had to `begin` since, has answered.
 
         Raises:
             ActorLost: it is gone.
-            Exception: whatever `start` raised.
+            Exception: whatever that raised.
         """
-        if not ray.wait([self.started], timeout=0)[0]:
+        awaited = self._newest or self.started
+        if not ray.wait([awaited], timeout=0)[0]:
             return False
         try:
-            ray.get(self.started)
+            ray.get(awaited)
         except RayTaskError as error:
             raise _cause(error) from error
         except RayError as error:
@@ -218,6 +225,22 @@ class RayCluster:
         """False where somebody else shut Ray down."""
         return bool(ray.is_initialized())
 
+    def lack(self) -> str:
+        """Which actors have no place in the cluster, what they need, and what it has; "" where each has its place."""
+        try:
+            table = placement_group_table(self._group)
+        except RayError:
+            return ""
+        without = [self._bundles[index] for index, node in table["bundles_to_node_id"].items() if not node]
+        if not without:
+            return ""
+        num_nodes = sum(node["Alive"] for node in ray.nodes())
+        has = _words(ray.available_resources()) or "no CPU"
+        return (
+            f"{len(without)} of {len(self._bundles)} actors have no node to run on: they need {_words(_sum(without))}, "
+            f"placed by {self.config.placement!r}, and the {num_nodes} nodes of the cluster have {has} free."
+        )
+
     def close(self) -> None:
         """Free the place, and end a Ray of our own. Twice is harmless."""
         if self._is_closed:
@@ -233,21 +256,14 @@ class RayCluster:
 
     @property
     def _total(self) -> dict[str, float]:
-        totals: dict[str, float] = {}
-        for bundle in self._bundles:
-            for name, amount in bundle.items():
-                totals[name] = totals.get(name, 0) + amount
-        return totals
+        return _sum(self._bundles)
 
     def _require_place(self) -> None:
         there = ray.cluster_resources()
         is_large = all(amount <= there.get(name, 0) for name, amount in self._total.items())
         if (is_large or self.config.waits_for_nodes) and self._group.wait(self.config.start_timeout_s):
             return
-        asked, had = (
-            ", ".join(f"{amount:g} {name}" for name, amount in sorted(part.items()) if name in ("CPU", "GPU"))
-            for part in (self._total, there)
-        )
+        asked, had = _words(self._total), _words(there)
         if is_large:
             had += f" and did not give them within {self.config.start_timeout_s:g} seconds"
         raise ConfigError(
@@ -262,9 +278,16 @@ def own_host_name() -> str:
     return str(ray.util.get_node_ip_address())
 
 
-def _without_zeros(bundle: Mapping[str, float]) -> dict[str, float]:
-    """As Ray wants it, which takes no bundle of nothing."""
-    return {name: amount for name, amount in bundle.items() if amount} or {"CPU": 0.001}
+def _sum(bundles: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    totals: dict[str, float] = {}
+    for bundle in bundles:
+        for name, amount in bundle.items():
+            totals[name] = totals.get(name, 0) + amount
+    return totals
+
+
+def _words(resources: Mapping[str, float]) -> str:
+    return ", ".join(f"{amount:g} {name}" for name, amount in sorted(resources.items()) if name in ("CPU", "GPU"))
 
 
 def _connect(config: RayConfig, total: Mapping[str, float], weights_bytes: int) -> bool:

@@ -1,9 +1,11 @@
 """Samplers as Ray actors, which are one sampler to whoever samples."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Any
@@ -18,11 +20,12 @@ from .ray_fleet import Fleet
 from .remote_session import RemoteSession
 from .sampler import WeightSource
 from .sampler_host import HostSpec, SamplerHost
-from .shared_weights import PackedWeights, all_weights, packed, skeleton
+from .shared_weights import PackedWeights, WeightUpdate, all_weights, packed, skeleton
 
 _SHARE_OF_IMBALANCE = 4
 """A group stays with one sampler, for its prompt is computed once there, until that has so much more to do than the
 least busy one: an equal share of all episodes, divided by this."""
+_OPPOSITES = {"sleep": "wake", "pause": "resume"}
 
 
 class RaySamplers:
@@ -58,6 +61,11 @@ class RaySamplers:
             raise ConfigError('sampler.sampler is "ray" itself. Name what samples in the actors, such as "torch".')
         self._commands = dict.fromkeys(("pause", "sleep"), False)
         """What samplers were told, and those that replace them are."""
+        self._weights: list[tuple[WeightUpdate, list[Any]]] = []
+        """The newest, each with references to its chunks: all, an adapter, or all and an adapter on top of them."""
+        self._num_updates = 0
+        self._known: dict[str, _State] = {}
+        """What each sampler was told last, by name."""
         self.slack = max_batch // (_SHARE_OF_IMBALANCE * config.num_samplers)
         decided = {
             "num_tokens": num_tokens,
@@ -73,9 +81,15 @@ class RaySamplers:
         self.cluster = RayCluster(config, weights_bytes=sum(chunk.num_bytes for chunk in weights.chunks))
         self._skeleton = skeleton(module, ByValuePickler) if module is not None else None
         self._first = [self.cluster.put(chunk) for chunk in weights.chunks]
-        self._newest: list[Any] = []
-        self._version: int | None = None
-        self.fleet = Fleet(self.cluster, SamplerHost, "sampler", range(config.num_samplers), self._start_args)
+        self.fleet = Fleet(
+            self.cluster,
+            SamplerHost,
+            "sampler",
+            range(config.num_samplers),
+            self._start_args,
+            on_loss=self._known.__delitem__,
+            catch_up=self._catch_up,
+        )
         self.seconds = 0.0
         """Time that samplers spent on producing tokens, as they last told; of several at once, the sum."""
         self._told: dict[str, tuple[float, Mapping[str, int]]] = {}
@@ -102,11 +116,16 @@ class RaySamplers:
         return self.description["sees_text"]
 
     @property
+    def takes_adapters(self) -> bool:
+        """Whether an adapter alone can be their new weights."""
+        return self.description["takes_adapters"]
+
+    @property
     def description(self) -> Mapping[str, bool]:
         """What the actors' samplers are; waits until they are there."""
         if self._description is None:
             self.fleet.wait()
-            description: Mapping[str, bool] = self.cluster.get(self.fleet.members[0].started)
+            description: Mapping[str, bool] = self.cluster.get(self.fleet.started()[0].started)
             self._description = description
         return self._description
 
@@ -133,17 +152,25 @@ class RaySamplers:
         return least
 
     async def update_weights(self, source: WeightSource, *, version: int) -> None:
-        """Put the weights into the object store, once, and have all samplers take them from there."""
-        former = self._newest  # kept there until nobody can be reading it any more
-        self._newest = [self.cluster.put(chunk) for chunk in packed(source)]
-        self._version = version
-        await self._all("update_weights", version, *self._newest)
+        """Put the weights into the object store, once, and have all samplers take them from there.
+
+        A sampler that is still on its way, perhaps since a node was lost, takes the newest when it comes.
+        """
+        chunks = [self.cluster.put(chunk) for chunk in packed(source)]
+        config = dict(getattr(source, "adapter_config", {})) if source.is_adapter else None
+        config = config and json.loads(json.dumps(config, default=sorted))  # it may hold classes of peft's, and sets
+        update = WeightUpdate(version=version, adapter_config=config, num_chunks=len(chunks))
+        former = self._weights  # kept there until nobody can be reading it any more
+        below = [part for part in former if part[0].adapter_config is None] if source.is_adapter else []
+        self._weights = [*below, (update, chunks)]
+        self._num_updates += 1
+        await self._tell((update,), (), *chunks)
         del former
 
     async def measure(self) -> None:
         """Ask the samplers for their `seconds` and `counts`."""
-        members = list(self.fleet.members)
-        for member, told in zip(members, await self._all("figures"), strict=True):
+        members = self.fleet.started()
+        for member, told in zip(members, await self._all(members, "figures"), strict=True):
             if told is not None:
                 self._told[member.name] = told
         self.seconds = sum(seconds for seconds, _ in self._told.values())
@@ -151,22 +178,22 @@ class RaySamplers:
     async def pause(self) -> None:
         """Sample no further token until `resume`."""
         self._commands["pause"] = True
-        await self._all("command", "pause")
+        await self._tell((), ("pause",))
 
     async def resume(self) -> None:
         """Go on after `pause`."""
         self._commands["pause"] = False
-        await self._all("command", "resume")
+        await self._tell((), ("resume",))
 
     async def sleep(self) -> None:
         """Give the accelerators' memory back until `wake`."""
         self._commands["sleep"] = True
-        await self._all("command", "sleep")
+        await self._tell((), ("sleep",))
 
     async def wake(self) -> None:
         """Take the memory again after `sleep`."""
         self._commands["sleep"] = False
-        await self._all("command", "wake")
+        await self._tell((), ("wake",))
 
     async def close(self) -> None:
         """End the actors, and Ray where it was started here. Calling it twice is harmless."""
@@ -177,8 +204,14 @@ class RaySamplers:
         self.fleet.close()
         self.cluster.close()
 
-    async def _all(self, method: str, *args: Any) -> list[Any]:
-        """What every sampler answers; None from one that is lost, whose successor starts with the newest weights."""
+    async def _tell(self, updates: Sequence[WeightUpdate], commands: Sequence[str], *chunks: Any) -> None:
+        """Tell the samplers that are there; the others hear of it when they are."""
+        members, now = self.fleet.started(), self._state
+        self._known.update((member.name, now) for member in members)
+        await self._all(members, "tell", updates, commands, *chunks)
+
+    async def _all(self, members: Sequence[Member], method: str, *args: Any) -> list[Any]:
+        """What samplers answer; None from one that is lost, whose successor is told how things stand."""
 
         async def ask(member: Member) -> Any:
             try:
@@ -187,16 +220,43 @@ class RaySamplers:
                 self.fleet.replace(member)
                 return None
 
-        return await asyncio.gather(*(ask(member) for member in list(self.fleet.members)))
+        return await asyncio.gather(*map(ask, members))
 
-    def _start_args(self, name: str) -> Sequence[Any]:  # noqa: ARG002
+    @property
+    def _state(self) -> "_State":
+        return _State(self._num_updates, dict(self._commands))
+
+    def _start_args(self, name: str) -> Sequence[Any]:
+        self._known[name] = self._state
         spec = HostSpec(
             factory=self._factory,
             settings=self._settings,
             skeleton=self._skeleton,
             moves_model=self.config.sampler == "torch" and self.config.sampler_gpus > 0,
             num_first_chunks=len(self._first),
-            version=self._version,
-            commands=tuple(name for name, is_given in self._commands.items() if is_given),
+            updates=[update for update, _ in self._weights],
+            commands=[command for command, is_given in self._commands.items() if is_given],
         )
-        return (spec, *self._first, *self._newest)
+        return (spec, *self._first, *(chunk for _, chunks in self._weights for chunk in chunks))
+
+    def _catch_up(self, member: Member) -> bool:
+        """Tell one that has started what the others were told since its start was asked for; True: it has to do."""
+        known, now = self._known[member.name], self._state
+        if known == now:
+            return False
+        self._known[member.name] = now
+        weights = self._weights if known.num_updates < now.num_updates else []
+        changed = [command for command in _OPPOSITES if known.commands[command] != now.commands[command]]
+        commands = [_OPPOSITES[command] for command in changed if not now.commands[command]]
+        commands += [command for command in changed if now.commands[command]]  # to wake is to go on, too
+        updates = [update for update, _ in weights]
+        member.begin("tell", updates, commands, *(chunk for _, chunks in weights for chunk in chunks))
+        return True
+
+
+@dataclass(frozen=True)
+class _State:
+    """What samplers were told."""
+
+    num_updates: int
+    commands: Mapping[str, bool]

@@ -16,7 +16,7 @@ from .ray_cluster import RayActor, own_host_name
 from .remote_session import SessionKey
 from .sampler import Completion, Sampler, Session
 from .session_wire import Address, WireServer
-from .shared_weights import PackedWeights, WeightChunk, rebuilt
+from .shared_weights import PackedWeights, WeightChunk, WeightUpdate, rebuilt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,8 @@ class HostSpec:
     """The sampler runs the model that it is given, so it belongs on the GPU, where there is one."""
     num_first_chunks: int
     """Of the chunks that come with it, those of the model as it was in the beginning."""
-    version: int | None
-    """Of the newest weights; None: there were none but the first."""
+    updates: Sequence[WeightUpdate] = ()
+    """Newer weights, whose chunks come after those: nothing, all, an adapter, or all and then an adapter."""
     commands: Sequence[str] = ()
     """What its fellows are told already: `pause`, `sleep`."""
 
@@ -63,7 +63,7 @@ class SamplerHost(RayActor):
         """Make the sampler, with the newest weights.
 
         Returns:
-            What clients must know of it, by name of the attribute.
+            What others must know of it, by name of the attribute.
         """
         module = None
         if spec.skeleton is not None:
@@ -75,13 +75,10 @@ class SamplerHost(RayActor):
             torch.set_num_threads(threads)  # torch may have been imported before Ray said how many
         factory = load_object(spec.factory) if isinstance(spec.factory, str) else spec.factory
         self._sampler = factory(module, **spec.settings)
-        if spec.version is not None:
-            await self._sampler.update_weights(PackedWeights(chunks[spec.num_first_chunks :]), version=spec.version)
-        for command in spec.commands:
-            await getattr(self._sampler, command)()
+        await self._tell(spec.updates, spec.commands, chunks[spec.num_first_chunks :])
         self._address = await self._server.open(own_host_name())
         self._is_ready.set()
-        return {name: getattr(self._sampler, name, False) for name in ("sees_text",)}
+        return {name: getattr(self._sampler, name, False) for name in ("sees_text", "takes_adapters")}
 
     async def sample(self, key: SessionKey, seed: int, prompt_ids: np.ndarray, params: SamplingParams) -> Completion:
         """As `Session.sample`; the first call of a key opens its session."""
@@ -111,15 +108,10 @@ class SamplerHost(RayActor):
         for key in [key for key in self._held if key[0] == client]:
             await self.end(key)
 
-    async def update_weights(self, version: int, *chunks: WeightChunk) -> None:
-        """As the sampler's."""
+    async def tell(self, updates: Sequence[WeightUpdate], commands: Sequence[str], *chunks: WeightChunk) -> None:
+        """Give the sampler newer weights, one after the other, and have it `pause`, `resume`, `sleep` or `wake`."""
         await self._is_ready.wait()
-        await self._sampler.update_weights(PackedWeights(chunks), version=version)
-
-    async def command(self, name: str) -> None:
-        """`pause`, `resume`, `sleep` or `wake` the sampler."""
-        await self._is_ready.wait()
-        await getattr(self._sampler, name)()
+        await self._tell(updates, commands, chunks)
 
     async def figures(self) -> tuple[float, dict[str, int]]:
         """The sampler's `seconds` and `counts`."""
@@ -142,6 +134,15 @@ class SamplerHost(RayActor):
             await self.end(key)
         if self._is_ready.is_set():
             await self._sampler.close()
+
+    async def _tell(
+        self, updates: Sequence[WeightUpdate], commands: Sequence[str], chunks: Sequence[WeightChunk]
+    ) -> None:
+        for update in updates:
+            own, chunks = chunks[: update.num_chunks], chunks[update.num_chunks :]
+            await self._sampler.update_weights(PackedWeights(own, update.adapter_config), version=update.version)
+        for command in commands:
+            await getattr(self._sampler, command)()
 
     async def _open(self, key: SessionKey, seed: int) -> _Held:
         await self._is_ready.wait()

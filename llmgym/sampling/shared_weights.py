@@ -54,12 +54,27 @@ def packed(weights: Iterable[tuple[str, Tensor]], *, chunk_bytes: int = CHUNK_BY
         yield chunk
 
 
+@dataclass(frozen=True, kw_only=True)
+class WeightUpdate:
+    """What a sampler is told of new weights; their chunks come beside it."""
+
+    version: int
+    adapter_config: Mapping[str, Any] | None
+    """Of an adapter, as peft has it; None: these are all weights."""
+    num_chunks: int
+
+
 @dataclass(eq=False)
 class PackedWeights:
     """Chunks as a `WeightSource`. The tensors share the memory of the chunks and must not be written to."""
 
     chunks: Sequence[WeightChunk]
-    is_adapter = False
+    adapter_config: Mapping[str, Any] | None = None
+    """Of an adapter; None: these are all weights."""
+    is_adapter: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.is_adapter = self.adapter_config is not None
 
     def shapes(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:
         """Data type and shape by name."""
