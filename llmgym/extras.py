@@ -29,6 +29,8 @@ EXTRA_OF: Mapping[str, str] = {
     "httpx": "endpoint",
     "ray": "ray",
     "vllm": "vllm",
+    "bitsandbytes": "qlora",
+    "liger_kernel": "liger",
     "wandb": "wandb",
     "mlflow": "mlflow",
     "trackio": "trackio",

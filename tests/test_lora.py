@@ -375,7 +375,7 @@ def test_weights_in_4_bits_need_bitsandbytes(tmp_path: Path, monkeypatch: pytest
     settings = quantised_run(tmp_path)
     monkeypatch.setattr("llmgym.learning.loading.find_spec", lambda name: None)
 
-    with pytest.raises(MissingExtraError, match="pip install bitsandbytes"):
+    with pytest.raises(MissingExtraError, match=r"llmgym\[qlora\]"):
         llmgym.train(**settings, output=str(tmp_path / "run"))
 
     assert not (tmp_path / "run").exists()

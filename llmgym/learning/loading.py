@@ -72,7 +72,7 @@ def load_quantised(path: str | Path, *, device: torch.device, dtype: torch.dtype
     if find_spec("bitsandbytes") is None:
         raise MissingExtraError(
             "model.quantization = \"nf4\" needs the package 'bitsandbytes', which is not installed. Install it with: "
-            "pip install bitsandbytes. Without it, leave the setting out.",
+            'pip install "llmgym[qlora]". Without it, leave the setting out.',
             name="bitsandbytes",
         )
     if is_adapter_folder(path):
@@ -82,7 +82,13 @@ def load_quantised(path: str | Path, *, device: torch.device, dtype: torch.dtype
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
     )
     options = {"quantization_config": quantization, "device_map": {"": device}, "dtype": dtype}
-    return with_tokenizer(_loaded(path, "AutoModelForCausalLM", "causal language model", **options), str(path))
+    module: Any = _loaded(path, "AutoModelForCausalLM", "causal language model", **options)
+    for part in module.modules():
+        if hasattr(part, "support_avx512bf16_for_cpu"):
+            # On some processors bitsandbytes would pack weights, at the first pass without gradient, into a form that
+            # hands no gradient on, for good: adapters below would learn from nothing, with no error.
+            part.support_avx512bf16_for_cpu = False
+    return with_tokenizer(module, str(path))
 
 
 def load_classifier(path: str | Path) -> nn.Module:
