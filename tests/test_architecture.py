@@ -16,7 +16,7 @@ PACKAGE_OF = {folder: package for package, folder in PROJECT["tool"]["setuptools
 PLUG_INS = tuple(sorted(set(PACKAGE_OF.values()) - {"llmgym"}))
 
 LAYER = {
-    **dict.fromkeys(["errors", "registry", "extras", "settings", "progress", "threads"], 0),
+    **dict.fromkeys(["errors", "registry", "extras", "settings", "progress", "files", "threads"], 0),
     **dict.fromkeys(["messages", "tools", "scoring", "execution"], 1),
     **dict.fromkeys(["episode", "sampling", "learning"], 2),
     "rollout": 3,

@@ -6,10 +6,8 @@ import pytest
 import torch
 
 from llmgym.errors import CheckpointError, ConfigError, OutputFolderError
-from llmgym.learning import (
-    load_checkpoint,
-    save_checkpoint,
-)
+from llmgym.files import replace_file, replacing
+from llmgym.learning import load_checkpoint, save_checkpoint
 
 
 def test_damaged_checkpoint_is_refused(tmp_path):
@@ -39,7 +37,7 @@ def test_crash_while_writing_leaves_the_former_checkpoint_whole(tmp_path, monkey
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("llmgym.learning.checkpoint._sync", crash)
+        patch.setattr("llmgym.files.os.fsync", crash)
         with pytest.raises(OSError, match="no space"):
             save_checkpoint(tmp_path, {"step": 2})
     assert load_checkpoint(tmp_path) == {"step": 1}
@@ -47,6 +45,19 @@ def test_crash_while_writing_leaves_the_former_checkpoint_whole(tmp_path, monkey
     save_checkpoint(tmp_path, {"step": 3})
     assert load_checkpoint(tmp_path) == {"step": 3}
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_file_that_cannot_be_written_leaves_the_former_one_and_nothing_else(tmp_path):
+    replace_file(tmp_path / "best.json", "former")
+
+    def crash():
+        with replacing(tmp_path / "best.json") as unfinished:
+            unfinished.write_text("half of")
+            raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        crash()
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("best.json", "former")]
 
 
 def test_checkpoint_is_never_written_over_other_files(tmp_path):

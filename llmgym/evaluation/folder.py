@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -13,6 +12,7 @@ from typing import IO, Any
 from ..episode import Trajectory
 from ..episode.trajectory_json import trajectory_to_json
 from ..errors import ConfigError, DataError, OutputFolderError
+from ..files import replace_file
 from ..rollout import load_trajectories
 
 CONFIG, EPISODES, FIGURES = "config.json", "episodes.jsonl", "figures.json"
@@ -50,7 +50,7 @@ class EvaluationFolder:
             raise OutputFolderError(
                 f"{str(self.path)!r} cannot be made: {error.strerror}. Name another one."
             ) from error
-        _write_whole(self.path / CONFIG, written)
+        replace_file(self.path / CONFIG, json.dumps(written, indent=2) + "\n")
 
     def episodes(self) -> list[Trajectory]:
         """Those that were stored so far; what was being written as the last evaluation ended is dropped."""
@@ -80,7 +80,7 @@ class EvaluationFolder:
 
     def write_figures(self, figures: Mapping[str, Any]) -> None:
         """What the evaluation came to, over older figures."""
-        _write_whole(self.path / FIGURES, figures)
+        replace_file(self.path / FIGURES, json.dumps(figures, indent=2) + "\n")
 
 
 class EpisodeLog:
@@ -131,13 +131,6 @@ def _told_apart_by(config: Mapping[str, Any]) -> dict[str, Any]:
     if policy.get("model_digest"):
         policy.pop("model", None)
     return {name: value for name, value in config.items() if name not in _NOT_COMPARED} | {"policy": policy}
-
-
-def _write_whole(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a file that is there with all it should hold, or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
 
 
 def _plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, ConfigError, OutputFolderError
+from ..files import UNFINISHED, replace_file, sync
 
 _MANIFEST = "manifest.json"
 _FORMAT = 1
@@ -34,24 +35,21 @@ def save_checkpoint(folder: str | Path, state: Mapping[str, Any]) -> None:
     folder = Path(folder)
     _require_plain(state, "state")
     folder.mkdir(parents=True, exist_ok=True)
-    foreign = [path.name for path in folder.iterdir() if path.name != _MANIFEST and not path.name.startswith("state-")]
+    ours = ("state-", UNFINISHED, _MANIFEST)
+    foreign = [path.name for path in folder.iterdir() if not path.name.startswith(ours)]
     if foreign:
         raise OutputFolderError(f"{folder} holds {foreign[0]!r}, so it is no checkpoint folder. Choose another one.")
 
     unfinished = folder / f"state-unfinished-{os.getpid()}.pt"
     torch.save(dict(state), unfinished)
-    _sync(unfinished)
+    sync(unfinished)
     digest = _sha256(unfinished)
     name = f"state-{digest[:16]}.pt"
     num_bytes = unfinished.stat().st_size
     unfinished.replace(folder / name)
 
     manifest = {"format": _FORMAT, "file": name, "sha256": digest, "bytes": num_bytes}
-    unfinished_manifest = folder / f"state-unfinished-{os.getpid()}.json"
-    unfinished_manifest.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    _sync(unfinished_manifest)
-    unfinished_manifest.replace(folder / _MANIFEST)
-    _sync(folder)
+    replace_file(folder / _MANIFEST, json.dumps(manifest, indent=2) + "\n")
     for path in folder.iterdir():
         if path.name not in (_MANIFEST, name):
             path.unlink()
@@ -108,12 +106,3 @@ def _require_plain(value: Any, name: str) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Make sure that a file or folder is on disk, not only in memory."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

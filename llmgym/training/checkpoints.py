@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError, ConfigError
+from ..files import replace_file
 from ..learning import load_checkpoint, save_checkpoint
-from .run_folder import replace_file
 
 _BEST = "best.json"
 

@@ -12,8 +12,9 @@ import numpy as np
 from ..episode import Trajectory
 from ..errors import DataError, DataNotFoundError
 from ..evaluation import Evaluation
+from ..files import replace_file, replacing
 from ..rollout import load_trajectories, save_trajectories
-from .run_folder import RECORD, replace_file
+from .run_folder import RECORD
 
 _LIBRARIES = ("llmgym", "torch", "transformers", "tokenizers", "gymnasium", "numpy")
 
@@ -68,11 +69,8 @@ class RunRecord:
 def save_held_out(folder: Path, name: str, evaluations: Mapping[str, Evaluation]) -> None:
     """Write the episodes of evaluations, by decoding, under `name`, "before" or "after", in place of earlier ones."""
     for decoding, evaluation in evaluations.items():
-        path = _held_out_path(folder, name, decoding)
-        unfinished = path.with_name(f"unfinished-{path.name}")  # whole at any time: the former file, or this
-        unfinished.unlink(missing_ok=True)
-        save_trajectories(unfinished, evaluation.trajectories)
-        unfinished.replace(path)
+        with replacing(_held_out_path(folder, name, decoding)) as unfinished:
+            save_trajectories(unfinished, evaluation.trajectories)
 
 
 def load_held_out(folder: Path, name: str, full_reward: float) -> dict[str, Evaluation]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import OutputFolderError
+from ..files import replace_file
 
 RECORD = "run.json"
 """The last file that a run writes."""
@@ -68,13 +69,6 @@ def writing_alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a file that is whole at any time: the former one, or this."""
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
 
 
 def trajectories_path(folder: Path, step: int) -> Path:
