@@ -1,15 +1,23 @@
 """Where the learner refuses to go on because the sampler is another policy: first, and after new weights were sent."""
 
+import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from llmgym.agents.grpo import GRPO
+from support.models import tiny_model
 
+from llmgym.episode import Segment, StopReason, Trajectory, TurnRecord
 from llmgym.errors import LearnerError
+from llmgym.learning import CorrectionConfig, Learner, LearnerConfig
 from llmgym.learning.action_batch import ActionBatch
 from llmgym.learning.agreement import AgreementCheck
+from llmgym.messages import AssistantMessage
+from llmgym.scoring import Score
 
 
 def check_of(*, dtype=torch.float32, sampler_dtype="float32", max_mean_gap=0.05):
@@ -94,6 +102,88 @@ def test_a_gap_is_allowed_as_far_as_rounding_explains_it(dtype, sampler_dtype, g
     else:
         with pytest.raises(LearnerError, match="nats a token"):
             require(check, [gap], [1], version=1)
+
+
+# -- tokens that are one update old -----------------------------------------------------------------------------------
+
+
+def learner_one_step_off(**options):
+    """A learner whose next update is the second, and what the first one's weights said of the trajectories."""
+    learner = Learner(
+        tiny_model(0), GRPO(), LearnerConfig(learning_rate=1e-2, correction=CorrectionConfig(), **options)
+    )
+    learner.agreement.sampler_dtype, learner.agreement.looks_back = "float32", True
+    rows = sampled_by(learner, version=0)
+    learner.weight_version = 0
+    learner.update([rows])
+    learner.weight_version = 1
+    return learner, rows
+
+
+def sampled_by(learner, *, version):
+    rows = [plain_trajectory([1, 2, 3, 4, 5], 1.0), plain_trajectory([3, 1, 9, 8], 0.0)]
+    logprobs = learner.policy.action_outputs(rows, temperature=1.0).logprobs_BA.detach().numpy()
+    return [as_sampled(row, row_logprobs, version) for row, row_logprobs in zip(rows, logprobs, strict=True)]
+
+
+def plain_trajectory(ids, reward):
+    ids = np.array(ids, dtype=np.int32)
+    return Trajectory(
+        segments=(Segment(ids, np.arange(len(ids)) > 0),),
+        turns=(TurnRecord(0, 1, len(ids), AssistantMessage(""), Score(reward=reward)),),
+        reward=reward,
+        terminated=True,
+        truncated=False,
+        stop_reason=StopReason.ANSWERED,
+        metadata={},
+    )
+
+
+def as_sampled(row, logprobs, version):
+    logprobs = np.concatenate([[0], logprobs[: row.num_actions]]).astype(np.float32)
+    versions = np.full(len(logprobs), version, dtype=np.int32)
+    return dataclasses.replace(
+        row, segments=(dataclasses.replace(row.segments[0], sampling_logprobs=logprobs, weight_version=versions),)
+    )
+
+
+def test_tokens_of_the_weights_before_agree_with_these_and_the_look_back_changes_nothing():
+    learner, rows = learner_one_step_off()
+    plain, _ = learner_one_step_off()
+    plain.agreement.looks_back = False
+
+    metrics, expected = learner.update([rows]), plain.update([rows])
+
+    assert metrics["mean_logprob_gap"] > 0.01  # which the present weights do not agree with
+    assert metrics == expected
+    states = learner.policy.module.state_dict(), plain.policy.module.state_dict()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
+
+
+def test_a_sampler_that_lies_is_caught_one_step_off():
+    learner, rows = learner_one_step_off()
+    lying = [as_sampled(row, row.segments[0].sampling_logprobs[1:] + 0.01, 0) for row in rows]
+
+    with pytest.raises(LearnerError, match=r"disagree .* by 0\.01 nats"):
+        learner.update([lying])
+
+
+def test_a_sampler_that_did_not_take_the_weights_is_caught_one_step_off():
+    learner, rows = learner_one_step_off()
+    learner.update([rows])
+    learner.weight_version = 2
+
+    with pytest.raises(LearnerError, match="version 1"):
+        learner.update([[as_sampled(row, row.segments[0].sampling_logprobs[1:], 1) for row in rows]])
+
+
+def test_past_weights_are_kept_for_ten_looks_and_no_longer():
+    learner, _ = learner_one_step_off(max_sampling_gap=math.inf)
+    for version in range(1, 12):
+        was_kept = learner.agreement._past is not None
+        learner.weight_version = version
+        learner.update([sampled_by(learner, version=version - 1)])
+        assert was_kept is (version <= 10)
 
 
 def test_the_checks_can_be_switched_off():

@@ -227,6 +227,36 @@ def test_bounded_weights_equal_their_definition(weights, low, high):
     assert masked[0].tolist() == pytest.approx([*(w if low <= w <= high else 0.0 for w in weights), 0.0])
 
 
+@given(st.lists(st.tuples(number(0, 10), number(-2, 2)), min_size=1), number(0, 1), number(1, 5))
+def test_clipped_weights_are_those_of_the_clipped_surrogate_up_to_the_upper_bound(tokens, low, high):
+    weights, advantages = zip(*tokens, strict=True)
+    mask = torch.tensor([[True] * len(tokens) + [False]])
+
+    clipped = bounded_weights(
+        torch.tensor([[*weights, 1.0]]),
+        mask,
+        action="clip",
+        low=low,
+        high=high,
+        advantages_BA=torch.tensor([[*advantages, 1.0]]),
+    )
+
+    expected = []
+    for weight, advantage in tokens:
+        ratio = torch.tensor(weight, requires_grad=True)  # of new to sampler: its gradient by log p is ratio * A
+        gain = torch.minimum(ratio * advantage, ratio.clamp(low, high) * advantage)
+        (slope,) = torch.autograd.grad(gain, ratio)
+        is_at_bound = weight in (low, high)  # where torch may take either side
+        expected.append(min(weight, high) if slope or advantage == 0 or is_at_bound else 0.0)
+    assert clipped[0].tolist() == pytest.approx([*expected, 0.0])
+
+
+def test_without_advantages_clipping_rejects_on_both_sides():
+    weights, mask = torch.tensor([[0.5, 1.0, 1.5]]), torch.ones(1, 3, dtype=torch.bool)
+
+    assert bounded_weights(weights, mask, action="clip", low=0.8, high=1.2).tolist() == [[0.0, 1.0, 0.0]]
+
+
 def test_a_sampler_that_agrees_changes_nothing():
     def weights_after(**options):
         model = tiny_model()

@@ -1,5 +1,6 @@
 """Runs one step off and asynchronous: how old samples are, that errors and signals end them, and what a run decides."""
 
+import dataclasses
 import os
 import signal
 from pathlib import Path
@@ -158,9 +159,13 @@ def test_correction_is_on_where_sampler_and_learner_may_differ_unless_the_run_sa
     off = {"correction": {"enabled": False}}
 
     assert corrections(tmp_path) is None
-    assert corrections(tmp_path, training=ONE_STEP_OFF) == CorrectionConfig(level="token", high=2.0)
-    assert corrections(tmp_path, sampler="another-engine") == CorrectionConfig()
-    assert corrections(tmp_path, training=ONE_STEP_OFF, agent={"name": "rloo"}) == CorrectionConfig(level="geometric")
+    clip = CorrectionConfig(level="token", action="clip", low=0.8, high=1.2)
+    assert corrections(tmp_path, training=ONE_STEP_OFF) == clip
+    assert corrections(tmp_path, training=ASYNCHRONOUS, sampler="another-engine") == clip
+    assert corrections(tmp_path, sampler="another-engine") == CorrectionConfig(level="token", high=2.0)
+    rloo = {"name": "rloo"}
+    assert corrections(tmp_path, training=ONE_STEP_OFF, agent=rloo) == dataclasses.replace(clip, level="geometric")
+    assert corrections(tmp_path, sampler="another-engine", agent=rloo) == CorrectionConfig(level="geometric")
     assert corrections(tmp_path, training=ONE_STEP_OFF, learner=off) == CorrectionConfig(enabled=False)
     assert corrections(tmp_path, learner={"correction": {"high": 3.0}}) == CorrectionConfig(high=3.0)
 

@@ -1,11 +1,16 @@
 """Whether sampler and learner mean the same policy: their log-probabilities of the same tokens, compared."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import LearnerError
 from .action_batch import ActionBatch
+from .agent import ModelOutputs
 from .masking import masked_mean
+from .model import Policy
 
 
 @torch.no_grad()
@@ -69,6 +74,9 @@ class AgreementCheck:
 
     An error in how weights are sent does not show before; and after one small update, old weights hardly differ.
 
+    Where what is learned from is older than the weights, as in training that is not synchronous, `look_back` asks the
+    weights before the last update about it.
+
     Args:
         max_mean_gap: that is allowed, in nats a token; of new weights, where both are float32, a fiftieth of it.
         dtype: of the learner's weights.
@@ -78,7 +86,10 @@ class AgreementCheck:
         self._max_mean_gap, self._dtype = max_mean_gap, dtype
         self.sampler_dtype: str | None = None
         """Of the weights that the sampler runs, such as "bfloat16"; None: not known."""
-        self._num_looks_left = _NUM_LOOKS
+        self._num_looks_left = self._num_looks_back_left = _NUM_LOOKS
+        self.looks_back = False
+        """Whether to keep the weights before each update for the next one's look back, until there were ten."""
+        self._past: _PastWeights | None = None
 
     def require(self, batch: ActionBatch, learner_BA: Tensor, *, is_first_update: bool, version: int | None) -> None:
         """Look at the tokens that were sampled with exactly the present weights; where there are none, next time.
@@ -102,11 +113,71 @@ class AgreementCheck:
             self._num_looks_left -= 1
             require_agreement(agreement, max_mean_gap=self._explained_gap, version=version)
 
+    def look_back(
+        self, policy: Policy, batch: ActionBatch, version: int | None, evaluate: Callable[[], ModelOutputs]
+    ) -> None:
+        """Look at the tokens that were sampled with the weights before the last update; keep these for the next.
+
+        Costs a forward pass and a copy of the trained weights in main memory, for the first updates alone. Not done
+        where several processes have a part of the weights each.
+
+        Args:
+            policy: that learns.
+            batch: of the update that follows.
+            version: of the present weights.
+            evaluate: what the policy, with the weights that are in it then, says of `batch`.
+
+        Raises:
+            LearnerError: the sampler disagrees with the weights that it says it used.
+        """
+        if not self.looks_back or version is None or batch.sampling_logprobs_BA is None:
+            return
+        past, self._past = self._past, None
+        then_BA = batch.sampled_with(past.version) if past is not None else torch.zeros_like(batch.mask_BA)
+        if past is not None and bool(then_BA.any()):
+            self._num_looks_back_left -= 1
+            with past.in_place(policy.module):
+                learner_BA = evaluate().logprobs_BA.to(then_BA.device)
+            agreement = compare_logprobs(learner_BA, batch.sampling_logprobs_BA, then_BA)
+            require_agreement(agreement, max_mean_gap=self._explained_gap, version=past.version)
+        is_in_parts = any(hasattr(each, "full_tensor") for each in policy.module.parameters())
+        if self._num_looks_back_left > 0 and not is_in_parts:
+            self._past = _PastWeights(policy.module, version)
+
     @property
     def _explained_gap(self) -> float:
         """The mean gap that rounding can explain: 0.01 to 0.02 in bfloat16, and in float32 below 0.00001 on a CPU."""
         is_float32 = self._dtype == torch.float32 and self.sampler_dtype == "float32"
         return self._max_mean_gap * (_SHARE_IN_FLOAT32 if is_float32 else 1.0)
+
+
+class _PastWeights:
+    """A copy of the weights that learn, in main memory."""
+
+    def __init__(self, module: nn.Module, version: int) -> None:
+        self.version = version
+        self._weights = _copied(module)
+
+    @contextmanager
+    def in_place(self, module: nn.Module) -> Iterator[None]:
+        """`module` has these weights for a while."""
+        present = _copied(module)
+        _write(self._weights, module)
+        try:
+            yield
+        finally:
+            _write(present, module)
+
+
+def _copied(module: nn.Module) -> list[Tensor]:
+    return [each.detach().to("cpu", copy=True) for each in module.parameters() if each.requires_grad]
+
+
+@torch.no_grad()
+def _write(weights: list[Tensor], module: nn.Module) -> None:
+    trained = [each for each in module.parameters() if each.requires_grad]
+    for parameter, weight in zip(trained, weights, strict=True):
+        parameter.copy_(weight)
 
 
 _NUM_LOOKS = 10

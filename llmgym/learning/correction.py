@@ -29,12 +29,15 @@ class CorrectionConfig:
     level: Literal["token", "sequence", "geometric"] = "token"
     """What a weight belongs to: each token; a trajectory, as the product over its tokens, which nearly vanishes or
     explodes for long ones; or a trajectory, as their geometric mean."""
-    action: Literal["truncate", "mask"] = "truncate"
-    """What becomes of weights out of bounds: they are set to the bound, or to 0."""
+    action: Literal["truncate", "mask", "clip"] = "truncate"
+    """What becomes of weights out of bounds. truncate: they are set to the bound. mask: to 0. clip: to 0 where the
+    advantage pushes them farther out, so that an update does not repeat what others made of older tokens; else to the
+    upper bound, and what is below the lower one stays."""
     low: float = 0.0
     """Lower bound, from 0 to 1."""
     high: float = 2.0
-    """Upper bound, at least 1. Used elsewhere: token 2, sequence 2 to 5, geometric 1.01 (with `low` 0.99)."""
+    """Upper bound, at least 1. Used elsewhere: token 2, sequence 2 to 5, geometric 1.01 (with `low` 0.99); to clip
+    tokens, 1.2 (with `low` 0.8)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.low <= 1 <= self.high:
@@ -71,11 +74,14 @@ def raw_weights(old_logprobs_BA: Tensor, sampling_logprobs_BA: Tensor, mask_BA: 
     return torch.where(mask_BA, log_BA.clamp(max=_MAX_LOG_WEIGHT).exp(), 0.0).float()
 
 
-def bounded_weights(weights_BA: Tensor, mask_BA: Tensor, *, action: str, low: float, high: float) -> Tensor:
+def bounded_weights(
+    weights_BA: Tensor, mask_BA: Tensor, *, action: str, low: float, high: float, advantages_BA: Tensor | None = None
+) -> Tensor:
     """Weights within their bounds, shape (B, A); zero on padding.
 
-        min(max(w, low), high)           action "truncate"
-        w where low <= w <= high, else 0    action "mask"
+        min(max(w, low), high)                                          action "truncate"
+        w where low <= w <= high, else 0                                action "mask"
+        0 where w > high and A > 0, or w < low and A < 0, else min(w, high)    action "clip"
 
     Args:
         weights_BA: from `raw_weights`, shape (B, A).
@@ -83,10 +89,16 @@ def bounded_weights(weights_BA: Tensor, mask_BA: Tensor, *, action: str, low: fl
         action: see above.
         low: lower bound.
         high: upper bound.
+        advantages_BA: which way the loss pushes each token, shape (B, A); where None, "clip" is "mask".
+
+    Source:
+        Schulman et al. 2017, arXiv:1707.06347 (clip: the gradient of its surrogate, against the sampler's policy and
+        with weights of at most `high`).
     """
     if action == "truncate":
         return torch.where(mask_BA, weights_BA.clamp(low, high), 0.0)
-    return torch.where(mask_BA & ~_is_out(weights_BA, low, high), weights_BA, 0.0)
+    is_kept_BA = mask_BA & ~_is_out(weights_BA, low, high, advantages_BA if action == "clip" else None)
+    return torch.where(is_kept_BA, weights_BA.clamp(max=high), 0.0)
 
 
 def require_sampling_logprobs(batch: ActionBatch) -> Tensor:
@@ -118,19 +130,22 @@ def corrected_loss(policy: Tensor, logprobs_BA: Tensor, batch: ActionBatch, conf
     mask_BA = batch.mask_BA
     old_BA = logprobs_BA.detach() if batch.old_logprobs_BA is None else batch.old_logprobs_BA
     weights_BA = raw_weights(old_BA, require_sampling_logprobs(batch), mask_BA, level=config.level)
-    weights_BA = bounded_weights(weights_BA, mask_BA, action=config.action, low=config.low, high=config.high)
+    bounds = {"action": config.action, "low": config.low, "high": config.high}
+    weights_BA = bounded_weights(weights_BA, mask_BA, **bounds, advantages_BA=batch.advantages_BA)
     # A trajectory's weight stands on each of its tokens, and 0 on padding.
     return policy * (weights_BA if policy.shape == mask_BA.shape else weights_BA.amax(dim=1))
 
 
 def describe_correction(batch: ActionBatch, old_logprobs_BA: Tensor, config: CorrectionConfig) -> dict[str, float]:
     """The metrics correction_weight_mean and correction_weight_max, before the bounds (1 where sampler and learner
-    agree), and correction_cut_share, of the tokens whose weight was out of bounds; none without a token."""
+    agree), and correction_cut_share, of the tokens whose weight was out of bounds, and to clip, pushed farther; none
+    without a token."""
     if not batch.num_tokens:
         return {}
     mask_BA = batch.mask_BA
     weights_BA = raw_weights(old_logprobs_BA, require_sampling_logprobs(batch), mask_BA, level=config.level)
-    is_cut_BA = _is_out(weights_BA, config.low, config.high)
+    advantages_BA = batch.advantages_BA if config.action == "clip" else None
+    is_cut_BA = _is_out(weights_BA, config.low, config.high, advantages_BA)
     return {
         "correction_weight_mean": float(masked_mean(weights_BA, mask_BA)),
         "correction_weight_max": float(weights_BA[mask_BA].max()),
@@ -138,5 +153,9 @@ def describe_correction(batch: ActionBatch, old_logprobs_BA: Tensor, config: Cor
     }
 
 
-def _is_out(weights_BA: Tensor, low: float, high: float) -> Tensor:
-    return (weights_BA < low) | (weights_BA > high)
+def _is_out(weights_BA: Tensor, low: float, high: float, advantages_BA: Tensor | None) -> Tensor:
+    """True where a weight is out of bounds and, where there are advantages, they push it farther out."""
+    is_low_BA, is_high_BA = weights_BA < low, weights_BA > high
+    if advantages_BA is not None:
+        is_low_BA, is_high_BA = is_low_BA & (advantages_BA < 0), is_high_BA & (advantages_BA > 0)
+    return is_low_BA | is_high_BA

@@ -135,6 +135,7 @@ class Learner:
             report.agreement = self._compare_with_sampler(batch, batch.old_logprobs_BA)
 
         units = unsplittable_rows(batch, self.agent.unit)
+        self.agreement.look_back(self.policy, batch, self.weight_version, partial(self._evaluate, trajectories, units))
         rollout = self.agent.rollout
         for _ in range(rollout.epochs if rollout is not None else 1):
             for part in split_minibatches(units, rollout.minibatches if rollout is not None else 1, self._generator):

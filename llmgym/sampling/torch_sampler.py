@@ -85,6 +85,11 @@ class TorchSampler:
                 session.slot = None
 
     @property
+    def dtype(self) -> str:
+        """Of the weights, such as "float32"."""
+        return str(next(self.model.parameters()).dtype).removeprefix("torch.")
+
+    @property
     def takes_adapters(self) -> bool:
         """True where the model has one: the learner's own, as a model of this sampler's alone gets none."""
         return any(".lora_" in name for name, _ in self.model.named_parameters())

@@ -38,15 +38,22 @@ class TrainingConfig:
         return self.mode == "synchronous"
 
 
-def default_correction(agent: Agent) -> CorrectionConfig | None:
-    """What is done about another engine or older weights where the run does not say: truncated weights up to 2.
+def default_correction(agent: Agent, config: TrainingConfig) -> CorrectionConfig | None:
+    """What is done about another engine or older weights where the run does not say.
 
-    Of each token, or of the geometric mean over a trajectory for losses of whole trajectories, whose products vanish or
-    explode with their length. None for agents that have no policy loss to weigh.
+    Of older weights: clipped to 0.8 to 1.2. A batch whose weights are only truncated repeats the step that the batch
+    before it made already, and so a run collapses at a learning rate that a synchronous one survives, see
+    benchmarks/results/training_modes.md. Of another engine with the newest weights: truncated at 2.
+
+    They are of each token, or of the geometric mean over a trajectory for losses of whole trajectories, whose products
+    vanish or explode with their length. None for agents that have no policy loss to weigh.
     """
     if not getattr(agent, "learns_off_policy", True):
         return None
-    return CorrectionConfig(level="token" if agent.unit is Unit.TOKEN else "geometric")
+    level: Literal["token", "geometric"] = "token" if agent.unit is Unit.TOKEN else "geometric"
+    if config.is_synchronous:
+        return CorrectionConfig(level=level)
+    return CorrectionConfig(level=level, action="clip", low=0.8, high=1.2)
 
 
 def require_mode(config: TrainingConfig, agent: Agent, correction: CorrectionConfig | None) -> None:

@@ -162,7 +162,8 @@ class Trainer:
     def _build(self) -> RunParts:
         config, parts = self.config, build_parts(self.config)
         if self.learner_config.correction is None and (not parts.shares_model or not config.training.is_synchronous):
-            self.learner_config = replace(self.learner_config, correction=default_correction(self.agent))
+            correction = default_correction(self.agent, config.training)
+            self.learner_config = replace(self.learner_config, correction=correction)
         if not config.training.is_synchronous:
             parts.separate_models()
         self._alarms, self._long_prompts = AlarmWatch(config.alarms), LongPrompts(self.progress)
@@ -207,7 +208,7 @@ class Trainer:
         config = self.config
         learner = self._make_learner(self._parts.policy, self.agent, self.learner_config)
         if self.learner_config.lora is not None:
-            self._parts.policy = learner.policy  # which has the adapter
+            self._parts.policy = learner.whole_policy  # which has the adapter
         if checkpoint is None:
             self._num_samples, done = 0, 0
             await self._begin_sampling(learner, version=0)  # with what the cold start made of the weights
@@ -295,6 +296,7 @@ class Trainer:
         """Give the sampler its first weights, those below an adapter among them."""
         sampler = self._parts.sampler
         learner.agreement.sampler_dtype = getattr(sampler, "dtype", None)
+        learner.agreement.looks_back = not self.config.training.is_synchronous
         weights = self._weights_of(learner)
         if weights.is_adapter:
             await sampler.update_weights(learner.base_weight_source(), version=version)
