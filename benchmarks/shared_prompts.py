@@ -22,7 +22,7 @@ from llmgym.agents.grpo import GRPO
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from llmgym.episode import Segment, StopReason, Trajectory
-from llmgym.learning import Learner
+from llmgym.learning import ComputeConfig, Learner
 
 GROUPS, SAMPLES, LONGEST, SHORTEST = 2, 8, 64, 8
 
@@ -67,7 +67,7 @@ def main() -> None:
         for is_ragged in (False, True):
             rng = np.random.default_rng(0)
             packed, padded = (Learner(copy.deepcopy(model), GRPO()) for _ in range(2))
-            padded.policy._can_pack = False
+            padded.policy.use(ComputeConfig(attention="padded"))
             seconds: dict[str, list[float]] = {"packed": [], "padded": []}
             given = groups(rng, config.vocab_size, prompt, is_ragged=is_ragged)
             one, other = gradients(packed, given), gradients(padded, given)

@@ -7,13 +7,17 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.models import VOCABULARY, tiny_model
+from torch.nn.attention import flex_attention
 
 from llmgym.episode import Segment, StopReason, Trajectory
 from llmgym.learning import Policy
 from llmgym.learning.compute import ComputeConfig
+from llmgym.learning.critic import CriticModel
+from llmgym.learning.flex import why_not_flex
 from llmgym.learning.microbatches import plan_microbatches
 from llmgym.learning.model import _Layout
-from llmgym.learning.packing import PackedSegments, can_pack
+from llmgym.learning.packed_attention import packable_attention
+from llmgym.learning.packing import PackedSegments
 
 tokens = st.integers(0, VOCABULARY - 1)
 prompts = st.lists(tokens, min_size=1, max_size=5)
@@ -47,6 +51,22 @@ def group(num_samples=8, prompt=40, answer=10):
     return [trajectory([1] * prompt + [row] * answer, [False] * prompt + [True] * answer) for row in range(num_samples)]
 
 
+def padded_like(policy):
+    padded = Policy(policy.module)
+    padded.use(ComputeConfig(attention="padded"))
+    return padded
+
+
+@pytest.fixture(scope="module", autouse=True)
+def flex_on_the_cpu():
+    """PyTorch refuses the backward pass there, which it makes all right where nothing is compiled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flex_attention, "_validate_device", lambda *_: None)
+        patch.setattr(flex_attention, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
+        yield
+    why_not_flex.cache_clear()
+
+
 def logprobs_and_gradients(policy, rows):
     policy.module.zero_grad()
     outputs = policy.action_outputs(rows, temperature=0.7, with_entropy=True, critic=lambda hidden: hidden.sum(-1))
@@ -56,19 +76,49 @@ def logprobs_and_gradients(policy, rows):
 
 
 @settings(max_examples=30)
-@given(groups())
-def test_packed_rows_give_the_numbers_and_gradients_of_padded_ones(rows):
+@given(groups(), st.booleans())
+def test_packed_rows_give_the_numbers_and_gradients_of_padded_ones(rows, is_checkpointed):
+    assert_packed_as_padded(rows, "tables", is_checkpointed)
+
+
+@settings(max_examples=5)
+@given(groups(), st.booleans())
+def test_so_they_do_by_flex_attention(rows, is_checkpointed):
+    assert_packed_as_padded(rows, "flex", is_checkpointed)
+
+
+def assert_packed_as_padded(rows, way, is_checkpointed):
     rows = [trajectory(*row) for row in rows]
-    packed, padded = POLICY, Policy(POLICY.module)
-    padded._can_pack = False
+    packed = Policy(POLICY.module)
+    packed.use(ComputeConfig(attention=way, gradient_checkpointing=is_checkpointed))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PackedSegments, "pays", lambda _: True)
+        patch.setattr(PackedSegments, "pays", lambda *_: True)
         found = logprobs_and_gradients(packed, rows)
-    expected = logprobs_and_gradients(padded, rows)
+    expected = logprobs_and_gradients(padded_like(POLICY), rows)
 
-    assert packed._can_pack
+    assert packed.packing == way
     for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=10)
+@given(groups(), st.booleans())
+def test_a_packed_critic_model_gives_the_values_and_gradients_of_a_padded_one(rows, is_checkpointed):
+    rows, found = [trajectory(*row) for row in rows], []
+    for compute in (
+        ComputeConfig(attention="padded"),
+        ComputeConfig(attention="tables", gradient_checkpointing=is_checkpointed),
+    ):
+        critic = CriticModel(POLICY, compute).double()
+        torch.nn.init.constant_(critic.head.weight, 0.1)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(PackedSegments, "pays", lambda *_: True)
+            values = critic(rows)
+            values.sin().sum().backward()
+        found.append([values, *(parameter.grad for parameter in critic.parameters())])
+
+    for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
@@ -98,22 +148,25 @@ def model(kind, **options):
     ids=["qwen2", "qwen3", "experts", "scaled scores", "eager", "learned positions"],
 )
 def test_architectures_with_plain_attention_are_packed(make):
-    policy, padded = (Policy(make()) for _ in range(2))
-    padded.module.load_state_dict(policy.module.state_dict())
-    padded._can_pack = False
+    policy = Policy(make())
     implementation = policy.module.config._attn_implementation
+    flex = Policy(policy.module)
+    flex.use(ComputeConfig(attention="flex"))
 
-    found, expected = (one.action_outputs(group(), temperature=1.0).logprobs_BA for one in (policy, padded))
+    expected = padded_like(policy).action_outputs(group(), temperature=1.0).logprobs_BA
 
-    assert policy._can_pack
+    assert (policy.packing, flex.packing) == ("tables", "flex")
+    for one in (policy, flex):
+        found = one.action_outputs(group(), temperature=1.0).logprobs_BA
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert policy.module.config._attn_implementation == implementation
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     "make",
     [
         lambda: model("Mistral", sliding_window=3),
+        lambda: model("Doge"),
         lambda: model("Gemma2", head_dim=8, layer_types=["full_attention"] * 2, sliding_window=None),
         lambda: transformers.MambaForCausalLM(
             transformers.MambaConfig(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=1, state_size=4)
@@ -122,10 +175,10 @@ def test_architectures_with_plain_attention_are_packed(make):
             transformers.BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=1, n_head=4)
         ),
     ],
-    ids=["windows", "soft-capped scores", "no attention", "attention of its own"],
+    ids=["windows", "masks made of the tokens", "soft-capped scores", "no attention", "attention of its own"],
 )
 def test_other_architectures_are_not(make):
-    assert not can_pack(make().eval().base_model)
+    assert packable_attention(make().eval().base_model) is None
 
 
 def test_a_prompt_that_several_share_stands_once_and_padding_nowhere():
@@ -139,37 +192,37 @@ def test_a_prompt_that_several_share_stands_once_and_padding_nowhere():
     assert places.tolist() == [3, 0, 5, 2]
 
 
-def test_rows_are_padded_where_packing_saves_little_or_attention_runs_again_in_the_backward_pass(monkeypatch):
+def test_rows_are_padded_where_packing_saves_little_or_is_not_wanted(monkeypatch):
     calls = []
     monkeypatch.setattr("llmgym.learning.model.packed_states", lambda *given: calls.append(given))
     policy = Policy(tiny_model())
 
     policy.action_outputs(group(num_samples=1), temperature=1.0)
     policy.action_outputs(group(prompt=1), temperature=1.0)
-    policy.use(ComputeConfig(gradient_checkpointing=True))
+    policy.use(ComputeConfig(attention="padded"))
     policy.action_outputs(group(), temperature=1.0)
 
-    assert policy._can_pack
+    assert policy.attention_shapes == {(4, 2, 8, 8)}
     assert not calls
 
 
 def test_microbatches_keep_rows_of_a_prompt_together_and_count_what_is_left_of_them():
     rows = [trajectory([kind] * 100 + [9] * 11, [False] * 100 + [True] * 11) for kind in (1, 2, 3) * 4]
 
-    plan = plan_microbatches(rows, [[row] for row in range(12)], microbatch_tokens=280, packs=True)
+    plan = plan_microbatches(rows, [[row] for row in range(12)], microbatch_tokens=280, packing="tables")
 
     assert plan == [[0, 3, 6, 9, 1, 4, 7, 10], [2, 5, 8, 11]]  # 2 x (100 + 4 x 10) positions, and half as many
 
 
 @settings(max_examples=30)
-@given(groups(), st.integers(1, 200))
-def test_microbatches_of_packed_rows_hold_each_once_and_keep_within_the_budget(rows, budget):
+@given(groups(), st.integers(1, 200), st.sampled_from(["tables", "flex"]))
+def test_microbatches_of_packed_rows_hold_each_once_and_keep_within_the_budget(rows, budget, way):
     rows = [trajectory(*row) for row in rows]
 
-    plan = plan_microbatches(rows, [[row] for row in range(len(rows))], microbatch_tokens=budget, packs=True)
+    plan = plan_microbatches(rows, [[row] for row in range(len(rows))], microbatch_tokens=budget, packing=way)
 
     assert sorted(row for part in plan for row in part) == list(range(len(rows)))
     for part in plan:
         layout = _Layout.of([rows[row] for row in part])
         packed = layout.packed()
-        assert len(part) == 1 or (len(packed.ids) if packed.pays() else layout.input_ids.size) <= budget
+        assert len(part) == 1 or (len(packed.ids) if packed.pays(way) else layout.input_ids.size) <= budget

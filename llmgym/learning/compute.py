@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.autograd.graph import save_on_cpu
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, noop_context_fn
 
 from ..errors import ConfigError
+from .kernels import Choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,20 +37,53 @@ class ComputeConfig:
     compile: bool = False
     """The model below the head runs through torch.compile; needs a C++ compiler, and minutes at the beginning for a
     large model. The sampler runs it as it is, so that their log-probabilities differ by rounding."""
+    attention: Literal["auto", "padded", "tables", "flex"] = "auto"
+    """padded: rows of different lengths are padded. Else they are packed where the model allows it and it saves
+    something: no padding, and each prompt that several begin with once; attention then goes in tables, or by PyTorch's
+    flex_attention, which needs a GPU. auto: packed if possible, by flex_attention on a GPU if that works there."""
+
+    kernels: Choice = "auto"
+    """Of norms and MLPs. auto: Liger's on a GPU where they are installed, for parts of which a trial shows that they
+    compute the same, and a short measurement that they are faster, and torch's else, or where `rollout.deterministic`
+    is set; liger: Liger's, or an error; torch: torch's. A run says at its beginning which it uses."""
 
     def __post_init__(self) -> None:
+        if self.compile and self.kernels == "liger":
+            raise ConfigError(
+                'learner.compute.kernels is "liger", but learner.compute.compile is set, and torch.compile makes '
+                "kernels of its own for the same parts. Leave one of them out."
+            )
         if self.compile and (self.gradient_checkpointing or self.offload_activations):
             raise ConfigError(
                 "learner.compute.compile goes with neither gradient_checkpointing nor offload_activations, which "
                 "change how layers are called from outside of what is compiled. Choose one of them."
             )
+        if self.compile and self.attention in ("tables", "flex"):
+            raise ConfigError(
+                f"learner.compute.attention is {self.attention!r}, but a compiled model runs padded. Leave one of "
+                "learner.compute.attention and learner.compute.compile out."
+            )
+
+    @property
+    def kernels_in_use(self) -> Choice:
+        """Those of `torch.compile` are torch's."""
+        return "torch" if self.compile else self.kernels
 
 
 @contextmanager
-def keeping_less(module: nn.Module, config: ComputeConfig) -> Iterator[None]:
+def keeping_less(
+    module: nn.Module,
+    config: ComputeConfig,
+    again: Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]] = noop_context_fn,
+) -> Iterator[None]:
     """While the block runs, forward passes of `module` keep for the backward pass what `config` lets them.
 
     Layers are as they were afterwards: others may run them too, such as a sampler.
+
+    Args:
+        module: with the layers.
+        config: what it may keep.
+        again: makes the contexts in which each layer runs, first and again; see `torch.utils.checkpoint`.
 
     Raises:
         ConfigError: the model does not tell its layers.
@@ -61,7 +96,9 @@ def keeping_less(module: nn.Module, config: ComputeConfig) -> Iterator[None]:
             stack.enter_context(save_on_cpu(pin_memory=next(module.parameters()).is_cuda))
         for layer in _layers(module) if config.gradient_checkpointing else ():
             # transformers' own switch does nothing in evaluation mode, in which the policy stays.
-            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+            layer.forward = partial(
+                checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False, context_fn=again
+            )
             stack.callback(delattr, layer, "forward")
         yield
 

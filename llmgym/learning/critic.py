@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from ..episode import Segment, StopReason, Trajectory
 from ..errors import ConfigError
 from .action_batch import ActionBatch
+from .compute import ComputeConfig
 from .model import Policy, action_values
+from .packed_attention import way_to_pack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,27 +72,33 @@ class CriticModel(nn.Module):
 
     Args:
         policy: what to copy, as it is now.
+        compute: how the copy is run; it is never compiled.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, compute: ComputeConfig) -> None:
         super().__init__()
         shared = {id(one): one for one in policy.backbone.parameters() if not one.requires_grad}
         # In evaluation mode like the policy: dropout would make old and new values differ.
         self.backbone = copy.deepcopy(policy.backbone, shared).eval()
         self.head = CriticHead(hidden_size(policy))
+        self._attention_shapes, self._compute = policy.attention_shapes, compute
 
     def forward(self, trajectories: Sequence[Trajectory]) -> Tensor:
         """The value before each action, shape (B, A), zero on padding."""
-        return action_values(self.backbone, trajectories, partial(self.head, stop_gradient=False))
+        head, weight = partial(self.head, stop_gradient=False), next(self.backbone.parameters())
+        packing = way_to_pack(self._attention_shapes, self._compute.attention, weight)
+        return action_values(self.backbone, trajectories, head, compute=self._compute, packing=packing)
 
 
-def make_critic(policy: Policy, config: CriticConfig) -> CriticHead | CriticModel:
+def make_critic(policy: Policy, config: CriticConfig, compute: ComputeConfig | None = None) -> CriticHead | CriticModel:
     """The critic of a policy, on the same device.
 
     Raises:
         ConfigError: as `hidden_size`.
     """
-    critic = CriticModel(policy) if config.kind == "model" else CriticHead(hidden_size(policy))
+    critic = (
+        CriticModel(policy, compute or ComputeConfig()) if config.kind == "model" else CriticHead(hidden_size(policy))
+    )
     return critic.to(policy.device)
 
 

@@ -81,7 +81,7 @@ class Learner:
         self.critic: CriticHead | CriticModel | None = None
         """Estimates the return before each action, where the agent needs it."""
         if Need.VALUES in agent.needs:
-            self.critic = make_critic(self.policy, self.config.critic)
+            self.critic = make_critic(self.policy, self.config.critic, self.config.compute)
         self._distribute()
         self.policy.use(self.config.compute)
         self.steps = OptimizerSteps(self.policy.module, self.critic, self.config)
@@ -269,9 +269,8 @@ class Learner:
 
     def _passes(self, trajectories: Sequence[Trajectory], units: list[list[int]]) -> list[Pass]:
         """Those of this process over rows that stay together by `units`."""
-        packs = self.policy.packs and not isinstance(self.critic, CriticModel)  # which pads
-        budget = self.config.microbatch_tokens
-        return self.ranks.passes(trajectories, units, microbatch_tokens=budget, packs=packs)
+        budget, packing = self.config.microbatch_tokens, self.policy.packing
+        return self.ranks.passes(trajectories, units, microbatch_tokens=budget, packing=packing)
 
     def _run(self, trajectories: Sequence[Trajectory], **options: Any) -> ModelOutputs:
         """The forward pass of policy and critic. While the critic warms up, no gradient of it reaches the policy."""

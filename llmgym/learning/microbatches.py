@@ -8,7 +8,7 @@ from ..episode import Trajectory
 from .action_batch import ActionBatch
 from .agent import Unit
 from .model import num_input_tokens, prompts_and_lengths
-from .packing import is_within
+from .packing import Way, is_within
 
 
 def unsplittable_rows(batch: ActionBatch, unit: Unit) -> list[list[int]]:
@@ -32,7 +32,7 @@ def split_minibatches(units: list[list[int]], count: int, generator: torch.Gener
 
 
 def plan_microbatches(
-    trajectories: Sequence[Trajectory], units: list[list[int]], *, microbatch_tokens: int, packs: bool = False
+    trajectories: Sequence[Trajectory], units: list[list[int]], *, microbatch_tokens: int, packing: Way | None = None
 ) -> list[list[int]]:
     """Rows of each forward pass: similar lengths together, each padded table within the budget.
 
@@ -43,10 +43,10 @@ def plan_microbatches(
         trajectories: all rows.
         units: rows that must stay together.
         microbatch_tokens: at most so many positions of a right-padded table of segments.
-        packs: the model computes a prompt that several segments begin with once, and no padding.
+        packing: how the model computes a prompt that several segments begin with once, and no padding, if it does.
     """
-    if packs:
-        return _plan_packed(trajectories, units, microbatch_tokens)
+    if packing is not None:
+        return _plan_packed(trajectories, units, microbatch_tokens, packing)
     costs = {row: num_input_tokens(trajectories[row]) for unit in units for row in unit}
     longest_first = sorted(units, key=lambda unit: -max(costs[row][1] for row in unit))
     microbatches: list[list[int]] = []
@@ -64,7 +64,9 @@ def plan_microbatches(
     return microbatches
 
 
-def _plan_packed(trajectories: Sequence[Trajectory], units: list[list[int]], budget: int) -> list[list[int]]:
+def _plan_packed(
+    trajectories: Sequence[Trajectory], units: list[list[int]], budget: int, packing: Way
+) -> list[list[int]]:
     segments = {row: prompts_and_lengths(trajectories[row]) for unit in units for row in unit}
     families: dict[bytes, list[list[int]]] = {}
     for unit in units:
@@ -79,7 +81,7 @@ def _plan_packed(trajectories: Sequence[Trajectory], units: list[list[int]], bud
     for family in sorted(families.values(), key=lambda family: -max(map(longest, family))):
         for unit in sorted(family, key=longest, reverse=True):
             added = [segment for row in unit for segment in segments[row]]
-            if microbatches and is_within(budget, taken + added):
+            if microbatches and is_within(budget, taken + added, packing):
                 microbatches[-1].extend(unit)
                 taken += added
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from .agent import ModelOutputs
 from .compute import ComputeConfig, keeping_less
 from .head_logprobs import head_logprobs
 from .kept_logprobs import KeptSets, kept_logprobs, kept_sets
-from .packing import PackedSegments, can_pack, packed_states
+from .packed_attention import packable_attention, packed_states, same_attention_again, way_to_pack
+from .packing import PackedSegments, Way
 
 
 class Policy:
@@ -37,15 +38,22 @@ class Policy:
     def __init__(self, module: nn.Module, *, num_tokens: int | None = None) -> None:
         self.module, self.num_tokens = module.eval(), num_tokens
         self._base, self._head, self._scaling = base_head_and_scaling(module)
-        self._can_pack = self._base is not None and can_pack(self._base)
+        self.attention_shapes = None if self._base is None else packable_attention(self._base)
+        """Of what attention is given, where segments can be packed."""
         self.use(ComputeConfig())
 
     def use(self, compute: ComputeConfig) -> None:
-        """Run the model so from here on."""
+        """Run the model so from here on.
+
+        Raises:
+            ConfigError: it cannot be packed in the way that is asked for.
+        """
         self._compute = compute
         self._compiled: Callable[..., Any] | None = None
         if compute.compile:
             self._compiled = torch.compile(self.backbone, dynamic=True)
+        if compute.attention != "auto":  # of which nothing can be wrong
+            way_to_pack(self.attention_shapes, compute.attention, next(self.module.parameters()))
 
     @property
     def device(self) -> torch.device:
@@ -148,36 +156,31 @@ class Policy:
 
         The head works on the hidden states, or the first are the logits themselves.
         """
+        if self._base is not None:
+            hidden = _hidden_states(self._base, layout, self._compute, self.packing, compiled=self._compiled)
+            return hidden, hidden
+        model = self.module if self._compiled is None else self._compiled
         with keeping_less(self.module, self._compute):
-            packed = layout.packed() if self.packs else None
-            if packed is not None and packed.pays():
-                places = torch.from_numpy(packed.places(layout.segments, layout.positions)).to(self.device)
-                hidden = packed_states(self._base, packed).index_select(0, places)
-                return hidden, hidden
-            input_ids, lengths, segments, positions = (
-                torch.from_numpy(array).to(self.device)
-                for array in (layout.input_ids, layout.lengths, layout.segments, layout.positions)
-            )
-            inputs, model = _inputs(input_ids, lengths), self.backbone if self._compiled is None else self._compiled
-            if self._base is not None:
-                hidden = model(**inputs).last_hidden_state[segments, positions]
-                return hidden, hidden
-            outputs = model(**inputs, **({"output_hidden_states": True} if with_hidden else {}))
-            logits = outputs.logits[segments, positions]
-            return logits, outputs.hidden_states[-1][segments, positions] if with_hidden else None
+            outputs = model(**layout.inputs(self.device), **({"output_hidden_states": True} if with_hidden else {}))
+        where = layout.where(self.device)
+        return outputs.logits[where], outputs.hidden_states[-1][where] if with_hidden else None
 
     @property
-    def packs(self) -> bool:
-        """Whether prompts that several segments begin with are computed once, and padding never, where that pays.
-
-        Not where layers run again in the backward pass, in which attention is the usual one, or are compiled.
-        """
-        is_as_usual = self._compiled is None and not self._compute.gradient_checkpointing
-        return self._can_pack and self._base is not None and is_as_usual
+    def packing(self) -> Way | None:
+        """How segments are packed, where that pays: no padding, and prompts that several begin with once. None: never,
+        as where the model is compiled."""
+        if self._compiled is not None:
+            return None
+        return way_to_pack(self.attention_shapes, self._compute.attention, next(self.module.parameters()))
 
 
 def action_values(
-    backbone: nn.Module, trajectories: Sequence[Trajectory], critic: Callable[[Tensor], Tensor]
+    backbone: nn.Module,
+    trajectories: Sequence[Trajectory],
+    critic: Callable[[Tensor], Tensor],
+    *,
+    compute: ComputeConfig,
+    packing: Way | None,
 ) -> Tensor:
     """Values of all action tokens from the hidden states of a `Policy.backbone`, or of a copy; differentiable.
 
@@ -185,6 +188,8 @@ def action_values(
         backbone: it.
         trajectories: the B rows.
         critic: see `Policy.action_outputs`.
+        compute: how to run it.
+        packing: see `Policy.packing`.
 
     Returns:
         (B, A) table, zero on padding; A is the most actions of a row.
@@ -193,25 +198,35 @@ def action_values(
     device = next(backbone.parameters()).device
     if layout is None:
         return torch.zeros(shape, device=device)
-    tensors = [torch.from_numpy(array).to(device) for array in layout]
-    input_ids, lengths, segments, positions, _, rows, columns = tensors
+    rows, columns = (torch.from_numpy(array).to(device) for array in (layout.rows, layout.columns))
     if getattr(backbone, "get_output_embeddings", lambda: None)() is None:
-        hidden = backbone(**_inputs(input_ids, lengths)).last_hidden_state
+        hidden = _hidden_states(backbone, layout, compute, packing)
     else:
-        hidden = backbone(**_inputs(input_ids, lengths), output_hidden_states=True).hidden_states[-1]
-    values = critic(hidden[segments, positions])
+        with keeping_less(backbone, compute):
+            outputs = backbone(**layout.inputs(device), output_hidden_states=True)
+        hidden = outputs.hidden_states[-1][layout.where(device)]
+    values = critic(hidden)
     return values.new_zeros(shape).index_put((rows, columns), values)
 
 
-def _inputs(input_ids: Tensor, lengths: Tensor) -> dict[str, Any]:
-    """What a transformers model is called with for a right-padded table of segments."""
-    positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None, :]
-    return {
-        "input_ids": input_ids,
-        "attention_mask": (positions < lengths[:, None]).long(),
-        "position_ids": positions.expand_as(input_ids),
-        "use_cache": False,
-    }
+def _hidden_states(
+    base: nn.Module,
+    layout: _Layout,
+    compute: ComputeConfig,
+    packing: Way | None,
+    *,
+    compiled: Callable[..., Any] | None = None,
+) -> Tensor:
+    """Of the tokens before each of N actions, [N, hidden size], by a model without a head."""
+    device = next(base.parameters()).device
+    packed = None if packing is None else layout.packed()
+    again = {} if packing is None else {"again": same_attention_again(base)}
+    with keeping_less(base, compute, **again):
+        if packing is not None and packed is not None and packed.pays(packing):
+            places = torch.from_numpy(packed.places(layout.segments, layout.positions)).to(device)
+            return packed_states(base, packed, packing).index_select(0, places)
+        outputs = (base if compiled is None else compiled)(**layout.inputs(device))
+    return cast("Tensor", outputs.last_hidden_state)[layout.where(device)]
 
 
 def _table_shape(trajectories: Sequence[Trajectory]) -> tuple[int, int]:
@@ -277,8 +292,20 @@ class _Layout:
     columns: np.ndarray
     """int64[N], place among the trajectory's actions."""
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        yield from (self.input_ids, self.lengths, self.segments, self.positions, self.targets, self.rows, self.columns)
+    def inputs(self, device: torch.device) -> dict[str, Any]:
+        """What a transformers model is called with for the table."""
+        input_ids, lengths = (torch.from_numpy(array).to(device) for array in (self.input_ids, self.lengths))
+        positions = torch.arange(input_ids.shape[1], device=device)[None, :]
+        return {
+            "input_ids": input_ids,
+            "attention_mask": (positions < lengths[:, None]).long(),
+            "position_ids": positions.expand_as(input_ids),
+            "use_cache": False,
+        }
+
+    def where(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """`segments` and `positions`."""
+        return torch.from_numpy(self.segments).to(device), torch.from_numpy(self.positions).to(device)
 
     def packed(self) -> PackedSegments:
         """The same segments without padding; what is before the first action of several stands once."""

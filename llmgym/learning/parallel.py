@@ -24,6 +24,7 @@ from ..episode import Trajectory
 from ..errors import ConfigError, LearnerError, LLMGymError
 from .microbatches import plan_microbatches
 from .model import num_input_tokens
+from .packing import Way
 from .update_metrics import UpdateReport
 
 _SET_BY_LAUNCHERS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -74,11 +75,16 @@ class Ranks:
         return self.index == 0
 
     def passes(
-        self, trajectories: Sequence[Trajectory], units: list[list[int]], *, microbatch_tokens: int, packs: bool = False
+        self,
+        trajectories: Sequence[Trajectory],
+        units: list[list[int]],
+        *,
+        microbatch_tokens: int,
+        packing: Way | None = None,
     ) -> list[Pass]:
         """The passes of this process; see `deal_passes`."""
         shares = deal_passes(
-            trajectories, units, microbatch_tokens=microbatch_tokens, num_ranks=self.count, packs=packs
+            trajectories, units, microbatch_tokens=microbatch_tokens, num_ranks=self.count, packing=packing
         )
         return shares[self.index]
 
@@ -126,7 +132,7 @@ def deal_passes(
     *,
     microbatch_tokens: int,
     num_ranks: int,
-    packs: bool = False,
+    packing: Way | None = None,
 ) -> list[list[Pass]]:
     """The passes of each process: as many for each, about as costly, and each unit counting once.
 
@@ -135,10 +141,10 @@ def deal_passes(
         units: rows that must stay together.
         microbatch_tokens: see `plan_microbatches`.
         num_ranks: processes.
-        packs: see `plan_microbatches`.
+        packing: see `plan_microbatches`.
     """
     if num_ranks == 1:
-        plan = plan_microbatches(trajectories, units, microbatch_tokens=microbatch_tokens, packs=packs)
+        plan = plan_microbatches(trajectories, units, microbatch_tokens=microbatch_tokens, packing=packing)
         return [[Pass(rows) for rows in plan]]
 
     def cost(unit: list[int]) -> int:
@@ -151,7 +157,7 @@ def deal_passes(
         shares[rank].append(unit)
         loads[rank] += cost(unit)
     plans = [
-        plan_microbatches(trajectories, share, microbatch_tokens=microbatch_tokens, packs=packs) for share in shares
+        plan_microbatches(trajectories, share, microbatch_tokens=microbatch_tokens, packing=packing) for share in shares
     ]
     most = max(map(len, plans))
     if not most:
