@@ -1,13 +1,17 @@
 """What the learner makes of tokens that other weights sampled, and that every training mode learns the same."""
 
+import copy
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from llmgym.agents.grpo import GRPO
 from llmgym.agents.reinforce import Reinforce
 from support.models import tiny_model
@@ -36,13 +40,16 @@ def trajectory(ids: list[int], reward: float) -> Trajectory:
     )
 
 
-def of_two_versions(older: Any, newer: Any) -> list[Trajectory]:
-    """Trajectories whose first two tokens `older` sampled, as version 0, and whose others `newer` did, as version 1."""
-    rows = [trajectory([1, 2, 3, 4, 5, 6, 7], 1.0), trajectory([3, 1, 9, 8, 7], 0.0), trajectory([2, 2, 5, 5], 0.5)]
+def of_two_versions(
+    older: Any, newer: Any, rows: Sequence[Trajectory] | None = None, *, num_older: int = 2
+) -> list[Trajectory]:
+    """Trajectories whose first tokens `older` sampled, as version 0, and whose others `newer` did, as version 1."""
+    some = ([1, 2, 3, 4, 5, 6, 7], 1.0), ([3, 1, 9, 8, 7], 0.0), ([2, 2, 5, 5], 0.5)
+    rows = rows or [trajectory(*each) for each in some]
     tables = [Policy(m).action_outputs(rows, temperature=1.0).logprobs_BA.detach().numpy() for m in (older, newer)]
     found = []
     for index, row in enumerate(rows):
-        segment, is_new = row.segments[0], np.arange(row.num_actions) >= 2
+        segment, is_new = row.segments[0], np.arange(row.num_actions) >= num_older
         logprobs = np.where(is_new, tables[1][index, : len(is_new)], tables[0][index, : len(is_new)])
         segment = dataclasses.replace(
             segment,
@@ -53,27 +60,47 @@ def of_two_versions(older: Any, newer: Any) -> list[Trajectory]:
     return found
 
 
-def test_each_token_is_weighed_against_what_its_own_weights_said():
-    older, newer = tiny_model(0), tiny_model(1)
-    rows = of_two_versions(older, newer)
+MODELS = tiny_model(0), tiny_model(1)
+UNBOUNDED = CorrectionConfig(high=1e6)
+CLIP = CorrectionConfig(action="clip", low=0.8, high=1.2)
+answers = st.lists(st.integers(1, 20), min_size=3, max_size=8)
+
+
+@settings(max_examples=10)
+@given(
+    st.lists(st.tuples(answers, st.sampled_from([0.0, 0.5, 1.0])), min_size=2, max_size=4),
+    st.integers(0, 6),
+    st.sampled_from([UNBOUNDED, CLIP]),
+)
+def test_the_gradient_of_old_tokens_is_that_of_the_importance_weighted_policy_gradient(
+    given_rows: list[Any], num_older: int, correction: CorrectionConfig
+) -> None:
+    older, newer = MODELS
+    rows = of_two_versions(older, newer, [trajectory(ids, reward) for ids, reward in given_rows], num_older=num_older)
     learner = Learner(
         newer,
         Reinforce(scale_by_std=False),
-        LearnerConfig(correction=CorrectionConfig(high=1e6), max_grad_norm=math.inf, max_sampling_gap=math.inf),
+        LearnerConfig(correction=correction, max_grad_norm=math.inf, max_sampling_gap=math.inf),
     )
-    gradients: list[Any] = []
+    gradients = [torch.zeros_like(newer.lm_head.weight)]
     learner.steps.optimizer.step = lambda: gradients.append(newer.lm_head.weight.grad.clone())  # type: ignore[method-assign]
 
     learner.update([[row] for row in rows])
 
-    batch = ActionBatch.from_trajectories(rows)
     now_BA, then_BA = (Policy(m).action_outputs(rows, temperature=1.0).logprobs_BA for m in (newer, older))
-    weights_BA = torch.ones_like(now_BA)
-    weights_BA[:, :2] = (now_BA - then_BA)[:, :2].detach().exp()
-    advantages_B = batch.reward_B - batch.reward_B.mean()
-    loss = -(weights_BA * advantages_B[:, None] * now_BA)[batch.mask_BA].sum() / batch.num_tokens
+    weights_BA = (now_BA - then_BA).detach().exp()
+    mean_reward, num_tokens = np.mean([row.reward for row in rows]), sum(row.num_actions for row in rows)
+    loss = 0.0 * now_BA.sum()
+    for index, row in enumerate(rows):
+        advantage = row.reward - mean_reward
+        for t in range(row.num_actions):
+            weight = float(weights_BA[index, t]) if t < num_older else 1.0
+            if correction is CLIP:
+                is_farther = (weight > 1.2 and advantage > 0) or (weight < 0.8 and advantage < 0)
+                weight = 0.0 if is_farther else min(weight, 1.2)
+            loss = loss - weight * advantage * now_BA[index, t] / num_tokens
     (expected,) = torch.autograd.grad(loss, newer.lm_head.weight)
-    torch.testing.assert_close(gradients[0], expected.float(), atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(gradients[-1], expected.float(), atol=1e-6, rtol=1e-4)
 
 
 def test_the_agents_own_ratio_is_against_the_learner_and_not_against_the_sampler():
@@ -130,7 +157,15 @@ class ShortEnv(llmgym.MessageEnv):
         return llmgym.EnvResponse(score=Score(reward=float(2 <= len(message.text) <= 4)), terminated=True)
 
 
+class LengthEnv(ShortEnv):
+    """Pays for each character, so that any batch has something to learn from."""
+
+    def step(self, message: AssistantMessage) -> llmgym.EnvResponse:
+        return llmgym.EnvResponse(score=Score(reward=len(message.text) / 8), terminated=True)
+
+
 llmgym.register_env("test-modes/Short-v0", ShortEnv)
+llmgym.register_env("test-modes/Length-v0", LengthEnv)
 
 
 RUN: dict[str, Any] = {
@@ -142,6 +177,57 @@ RUN: dict[str, Any] = {
     "threads": 1,
     "progress": RunProgress(quiet=True),
 }
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"mode": "one-step-off"},
+        {"mode": "asynchronous", "max_staleness": 2},
+        {"mode": "asynchronous", "max_staleness": 0},
+    ],
+    ids=["one-step-off", "asynchronous", "staleness 0"],
+)
+def test_learning_beside_sampling_comes_to_the_bits_of_learning_alone_and_tokens_are_of_the_weights_they_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, training: dict[str, Any]
+) -> None:
+    updates: list[tuple[Learner, Any, Any]] = []
+    update = Learner.update
+
+    def recording(self: Learner, groups: Any, **options: Any) -> Any:
+        updates.append((self, groups, copy.deepcopy(self.policy.module)))
+        return update(self, groups, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "update", recording)
+        llmgym.train(
+            **{**RUN, "env": "test-modes/Length-v0", "rollout": {"tasks_per_step": 2}},
+            model={"tiny": {"hidden_size": 32, "num_layers": 1, "num_heads": 1}},
+            learner={"learning_rate": 0.02},
+            training=training,
+            steps=5,
+            output=str(tmp_path / "run"),
+        )
+
+    beside, _, first = updates[0]
+    alone = Learner(copy.deepcopy(first), beside.agent, beside.config)
+    for version, (_, groups, _) in enumerate(updates):
+        alone.weight_version = version
+        alone.update(groups, is_selected=True)
+    weights = alone.policy.module.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in beside.policy.module.state_dict().items())
+
+    rows = [trajectory for _, groups, _ in updates for group in groups for trajectory in group]
+    batch = ActionBatch.from_trajectories(rows)
+    said_BA, versions_BA = batch.required("sampling_logprobs_BA"), batch.required("weight_version_BA")
+    with torch.no_grad():
+        tables = [Policy(model).action_outputs(rows, temperature=1.0).logprobs_BA for _, _, model in updates]
+    meant_BA, next_BA = said_BA.clone(), said_BA.clone()
+    for version in range(len(tables) - 1):
+        is_of = versions_BA == version
+        meant_BA[is_of], next_BA[is_of] = tables[version][is_of], tables[version + 1][is_of]
+    assert (meant_BA - said_BA)[batch.mask_BA].abs().max() < 1e-4
+    assert (next_BA - said_BA)[batch.mask_BA].abs().max() > 1e-2  # one version off would show
 
 
 def test_the_sampler_has_the_adapter_that_was_learned(tmp_path: Path) -> None:

@@ -130,8 +130,14 @@ def corrected_loss(policy: Tensor, logprobs_BA: Tensor, batch: ActionBatch, conf
     mask_BA = batch.mask_BA
     old_BA = logprobs_BA.detach() if batch.old_logprobs_BA is None else batch.old_logprobs_BA
     weights_BA = raw_weights(old_BA, require_sampling_logprobs(batch), mask_BA, level=config.level)
-    bounds = {"action": config.action, "low": config.low, "high": config.high}
-    weights_BA = bounded_weights(weights_BA, mask_BA, **bounds, advantages_BA=batch.advantages_BA)
+    weights_BA = bounded_weights(
+        weights_BA,
+        mask_BA,
+        action=config.action,
+        low=config.low,
+        high=config.high,
+        advantages_BA=batch.advantages_BA,
+    )
     # A trajectory's weight stands on each of its tokens, and 0 on padding.
     return policy * (weights_BA if policy.shape == mask_BA.shape else weights_BA.amax(dim=1))
 
