@@ -162,7 +162,7 @@ def bare_main(model: str) -> None:
     from llmgym.sampling.vllm.settings import VLLMSettings
 
     given = VLLMSettings(max_model_len=SETTINGS["max_model_len"]).vllm_args(model, max_batch=64)
-    llm = LLMEngine.from_engine_args(EngineArgs(**complete_args(given)))
+    llm = LLMEngine.from_engine_args(EngineArgs(**complete_args(given, "in_process")))
     llm.collective_rpc("mask_padding", kwargs={"num_tokens": ByteTokenizer.num_tokens})
     out = os.fdopen(3, "w")
     print(json.dumps("ready"), file=out, flush=True)

@@ -9,7 +9,7 @@ import torch
 
 from llmgym.errors import ConfigError, MissingExtraError, SamplerError
 from llmgym.sampling import FinishReason, SamplingParams
-from llmgym.sampling.vllm import VLLMSampler, versions
+from llmgym.sampling.vllm import VLLMSampler, VLLMSettings, versions
 from llmgym.sampling.vllm.channel import Frames, frame
 from llmgym.sampling.vllm.engines import EngineDied, Generated
 
@@ -197,6 +197,40 @@ def test_weights_that_arrive_in_its_sleep_wake_only_what_they_need(updates):
     woken = [call for call in made._engine.calls if call.startswith("wake")]
     assert woken == (["wake ('weights',)", "wake ('kv_cache',)"] if updates else ["wake None"])
     assert made._engine.calls[:2] + made._engine.calls[-1:] == ["pause", "sleep", "resume"]
+
+
+@pytest.mark.parametrize("updates", [0, 1])
+def test_before_it_wakes_the_learner_gives_back_the_memory_that_torch_keeps_for_later(updates, monkeypatch):
+    made = sampler(colocated=True, weight_transfer="memory")
+    made._engine.facts["is_cpu"] = False
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: made._engine.calls.append("room"))
+
+    async def night() -> None:
+        await made.sleep()
+        for version in range(updates):
+            await made.update_weights(OneWeight(), version=version)
+        await made.wake()
+
+    asyncio.run(night())
+
+    wakes = [place for place, name in enumerate(made._engine.calls) if name == "wake"]
+    assert [made._engine.calls[place - 1] for place in wakes] == ["room"] * (1 + updates)
+
+
+def test_weights_are_refused_where_vllm_runs_the_model_quantised():
+    made = sampler()
+    made._engine.facts["quantization"] = "fp8"
+
+    with pytest.raises(ConfigError, match=r"quantised \(fp8\).*can only be evaluated"):
+        asyncio.run(made.update_weights(OneWeight(), version=1))
+
+    assert made._engine.calls == []
+
+
+def test_all_processes_that_hold_weights_are_counted():
+    settings = VLLMSettings(tensor_parallel_size=2, engine_args={"pipeline_parallel_size": 3})
+
+    assert settings.num_workers == 6
 
 
 class OneWeight:

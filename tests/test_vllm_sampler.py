@@ -42,7 +42,12 @@ def sampler(require: Any, model: Any) -> Iterator[VLLMSampler]:
     """One engine for all tests of this file: it takes seconds to start."""
     require("vllm", find_spec("vllm"), "vLLM is not installed")
     made = VLLMSampler(
-        model, num_tokens=NUM_TOKENS, tokenizer=ByteTokenizer(), max_model_len=512, environment=ONE_THREAD
+        model,
+        num_tokens=NUM_TOKENS,
+        tokenizer=ByteTokenizer(),
+        max_model_len=512,
+        colocated=True,  # which means nothing on a CPU
+        environment=ONE_THREAD,
     )
     yield made
     asyncio.run(made.close())
@@ -103,7 +108,7 @@ def test_a_stop_token_ends_the_turn_and_is_part_of_it(sampler):
     assert stopped.token_ids == free[: free.index(free[7]) + 1]
 
 
-@pytest.mark.parametrize(("top_p", "top_k"), [(0.8, 0), (1.0, 5), (0.7, 12)])
+@pytest.mark.parametrize(("top_p", "top_k"), [(0.8, 0), (1.0, 5), (0.7, 12), (0.9, 1000)])
 def test_the_tokens_that_were_kept_are_those_of_the_definition(sampler, model, top_p, top_k):
     params = SamplingParams(max_new_tokens=16, top_p=top_p, top_k=top_k, temperature=0.8)
 

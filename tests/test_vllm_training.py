@@ -101,16 +101,16 @@ def test_one_step_off_each_batch_is_of_the_last_weights_but_one(train):
 def test_asynchronous_runs_change_the_weights_of_turns_under_way_within_their_bound(train):
     long = {"turns": 1, "turn_tokens": 100, "episode_tokens": 100, "context_tokens": 256}
     result = train(
-        training={"mode": "asynchronous", "max_staleness": 2},
+        training={"mode": "asynchronous", "max_staleness": 4},  # so far ahead, sampling goes on whoever is faster
         rollout={"tasks_per_step": 2, "concurrency": 8},
         env_kwargs={"limits": long},
-        steps=5,
+        steps=7,
     )
 
     rows = list(read_metrics(result.folder / "metrics.jsonl", "train"))
     assert sum(row["num_in_flight_updates"] for row in rows) > 0
-    assert all(row["staleness_max"] <= 2 for row in rows)
-    turns = [versions for step in range(1, 6) for versions in versions_in(result.folder, step)]
+    assert all(row["staleness_max"] <= 4 for row in rows)
+    turns = [versions for step in range(1, 8) for versions in versions_in(result.folder, step)]
     assert all(sorted(versions) == versions for versions in turns)
     assert any(len(set(versions)) > 1 for versions in turns)
 

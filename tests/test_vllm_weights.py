@@ -18,7 +18,7 @@ from llmgym.errors import ConfigError, SamplerError
 from llmgym.learning.model import ModelWeights
 from llmgym.sampling.vllm.engines import EngineDied
 from llmgym.sampling.vllm.shared_memory import num_bytes_of, plan_places
-from llmgym.sampling.vllm.weights import EngineWeights, choose_transfer, shapes_of
+from llmgym.sampling.vllm.weights import EngineWeights, choose_transfer, same_gpu, shapes_of
 
 
 class StandIn:
@@ -261,6 +261,33 @@ def test_auto_stays_on_the_gpu_where_learner_and_engine_share_one(learner, engin
 
     assert choose_transfer("auto", **settings) == expected
     assert choose_transfer("memory", **settings) == "memory"
+
+
+@pytest.mark.parametrize("several", ["num_workers", "num_learners"])
+def test_handles_of_one_gpu_are_not_given_to_an_engine_of_several_nor_by_several_learners(several):
+    settings = {"learner_device": torch.device("cuda", 0), "engine_is_cpu": False, "shares_gpu": True, several: 2}
+
+    assert choose_transfer("auto", **settings) == "memory"
+    with pytest.raises(ConfigError, match="within one GPU"):
+        choose_transfer("ipc", **settings)
+
+
+def test_a_colocated_engine_is_not_sent_weights_from_another_gpu():
+    settings = {"learner_device": torch.device("cuda", 0), "engine_is_cpu": False}
+
+    assert choose_transfer("nccl", shares_gpu=False, **settings) == "nccl"
+    with pytest.raises(ConfigError, match="the sampler is colocated"):
+        choose_transfer("nccl", shares_gpu=True, **settings)
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "expected"),
+    [("cuda:0", "2,3", None), ("cpu", "2,3", None), ("cuda:1", "2, 3", "3"), ("cuda:1", "", "1")],
+)
+def test_a_colocated_engine_sees_the_learners_gpu_only(device, visible, expected):
+    told = same_gpu(torch.device(device), {"CUDA_VISIBLE_DEVICES": visible} if visible else {})
+
+    assert told.get("CUDA_VISIBLE_DEVICES") == expected
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,10 @@ Send = Callable[[Messages], None]
 
 _CPU_DEFAULTS = {"dtype": "float32", "block_size": 32, "enforce_eager": True, "kv_cache_memory_bytes": 1 << 30}
 _GPU_DEFAULTS = {"dtype": "bfloat16"}
+_SHARE_BESIDE_A_LEARNER = 0.4
 _CPU_PASS_TOKENS = 4096
 _SECONDS_BETWEEN_LOOKS = 0.1
+_NUM_EQUAL = 8
 
 
 def start_engine(
@@ -47,11 +49,10 @@ def start_engine(
     """
     is_cpu = current_platform.is_cpu()
     kind = {"auto": "in_process" if is_cpu else "async"}.get(kind, kind)
-    args = complete_args(engine_args)
+    args = complete_args(engine_args, kind)
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = str(int(kind == "async"))
     server: InProcessServer | AsyncServer
-    words = Words(record_kept_tokens)
-    server = InProcessServer(args, words) if kind == "in_process" else AsyncServer(args, words)
+    server = (InProcessServer if kind == "in_process" else AsyncServer)(args, record_kept_tokens)
     model_config = server.engine.model_config
     if num_tokens is not None and num_tokens < model_config.get_vocab_size():
         server.call("collective_rpc", "mask_padding", {"num_tokens": num_tokens})
@@ -62,18 +63,25 @@ def start_engine(
         "dtype": str(model_config.dtype).removeprefix("torch."),
         "max_model_len": model_config.max_model_len,
         "vocab_size": model_config.get_vocab_size(),
+        "quantization": model_config.quantization,
     }
     return server, facts
 
 
-def complete_args(engine_args: Mapping[str, Any]) -> dict[str, Any]:
+def complete_args(engine_args: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """The arguments of vLLM's engine, with what suits the place where nothing else is said."""
     given = {name: value for name, value in engine_args.items() if value is not None}
     if "weight_transfer_config" in given:
         given["weight_transfer_config"] = WeightTransferConfig(**given["weight_transfer_config"])
+    if kind == "in_process":
+        given["async_scheduling"] = (
+            False  # else a step is under way while weights change, and its tokens are mislabelled
+        )
     if not current_platform.is_cpu():
-        return {**_GPU_DEFAULTS, **given}
+        share = {"gpu_memory_utilization": _SHARE_BESIDE_A_LEARNER} if given.get("enable_sleep_mode") else {}
+        return {**_GPU_DEFAULTS, **share, **given}
     args: dict[str, Any] = {**_CPU_DEFAULTS, **given}
+    args.pop("enable_sleep_mode", None)  # there is none
     if args.setdefault("enable_chunked_prefill", False) is False and "max_num_batched_tokens" not in args:
         # A prompt that is computed in parts draws a token behind each part, and draws it back but behind the last;
         # generators of a CPU cannot do that: vLLM 0.32 ends with "CPU Generator does not use offset".
@@ -85,9 +93,9 @@ def complete_args(engine_args: Mapping[str, Any]) -> dict[str, Any]:
 class InProcessServer:
     """The engine core in this process: no copy and no queue between a step and its tokens."""
 
-    def __init__(self, args: Mapping[str, Any], words: "Words") -> None:
+    def __init__(self, args: Mapping[str, Any], record_kept_tokens: bool) -> None:
         self.engine = LLMEngine.from_engine_args(EngineArgs(**args))
-        self._words = words
+        self._words = Words(record_kept_tokens, self.engine.model_config.get_vocab_size())
         self._is_paused = False
 
     def serve(self, inbox: SimpleQueue[Messages], send: Send) -> None:
@@ -163,10 +171,10 @@ class InProcessServer:
 class AsyncServer:
     """vLLM's asynchronous engine, whose core and workers are processes of their own."""
 
-    def __init__(self, args: Mapping[str, Any], words: "Words") -> None:
+    def __init__(self, args: Mapping[str, Any], record_kept_tokens: bool) -> None:
         self._loop = asyncio.new_event_loop()
         self.engine = self._loop.run_until_complete(self._make(args))
-        self._words = words
+        self._words = Words(record_kept_tokens, self.engine.model_config.get_vocab_size())
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -295,8 +303,8 @@ class Outbox:
 class Words:
     """Our sampling parameters in vLLM's words."""
 
-    def __init__(self, record_kept_tokens: bool) -> None:
-        self._record_kept_tokens = record_kept_tokens
+    def __init__(self, record_kept_tokens: bool, vocab_size: int) -> None:
+        self._record_kept_tokens, self._vocab_size = record_kept_tokens, vocab_size
 
     def params(self, params: SamplingParams, seed: int) -> VLLMParams:
         """Of one request. The model's own end token is no matter: a turn ends where it was asked to."""
@@ -322,7 +330,8 @@ class Words:
         """
         if params.keeps_all_tokens or params.temperature == 0 or not self._record_kept_tokens:
             return 0
-        return params.top_k if params.top_k > 0 else -1
+        # Tokens that are as likely as the last one are kept, too; in bfloat16 there are such.
+        return min(params.top_k + _NUM_EQUAL, self._vocab_size) if params.top_k > 0 else -1
 
 
 def lora_request(adapter: Adapter | None, *, is_new: bool = False) -> LoRARequest | None:

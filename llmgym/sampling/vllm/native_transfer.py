@@ -6,14 +6,19 @@ import pickle
 import socket
 from base64 import b64encode
 from collections.abc import Coroutine, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ...threads import in_thread
 from ..sampler import WeightSource
 from .engines import Engine
 from .shared_memory import Place, num_bytes_of, plan_places
+
+_BUFFER_BYTES = 256 << 20
+_SECONDS_TO_END = 10.0
 
 
 class NativeTransfer:
@@ -22,14 +27,23 @@ class NativeTransfer:
     An engine that is started anew gets the learner's weights as they are then.
 
     Args:
-        backend: "nccl", where learner and engine have GPUs of their own, or "ipc", where they share them.
+        backend: "nccl", where learner and engine have GPUs of their own, or "ipc", where they share one.
         dtype: of the engine's weights, such as "bfloat16".
+        device: the learner's GPU.
         num_workers: of the engine, each with a GPU.
         address: of this machine, as the workers reach it; for "nccl".
     """
 
-    def __init__(self, backend: str, *, dtype: str, num_workers: int = 1, address: str = "127.0.0.1") -> None:
-        self.vllm_backend, self._dtype = backend, dtype
+    def __init__(
+        self,
+        backend: str,
+        *,
+        dtype: str,
+        device: torch.device,
+        num_workers: int = 1,
+        address: str = "127.0.0.1",
+    ) -> None:
+        self.vllm_backend, self._dtype, self._device = backend, dtype, device
         self._num_workers, self._address = num_workers, address
         self._weights: _Weights | None = None
         self._trainer: Any = None
@@ -39,23 +53,50 @@ class NativeTransfer:
     async def prepare(self, source: WeightSource) -> None:
         """Nothing is copied here."""
         self._weights = _Weights(source, self._dtype)
-        self.num_bytes = sum(num_bytes_of(dtype, shape) for _, dtype, shape, _ in self._weights.places)
+        self.num_bytes = sum(self._weights.sizes)
 
     async def deliver(self, engine: Engine, *, version: int) -> None:
-        """The three calls of an update, which vLLM's side of the trainer makes."""
+        """The three calls of an update, which vLLM's side of the trainer makes.
+
+        Raises:
+            EngineDied: the engine ended.
+            SamplerError: it refused.
+        """
         assert self._weights is not None
         if self._client is None or self._client.engine is not engine:
             self.close()
             self._client = _Client(engine)
-        self._client.loop, self._client.version = asyncio.get_running_loop(), version
-        await asyncio.to_thread(self._send, self._weights, self._client)
+        client = self._client
+        client.begin(version)
+        sending = asyncio.ensure_future(in_thread(partial(self._send, self._weights, client)))
+        sending.add_done_callback(_forget)
+        failing = asyncio.ensure_future(client.failed.wait())
+        try:
+            await asyncio.wait({sending, failing}, return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():  # who broadcasts to an engine that takes no part would wait for ever
+                self.close()
+                await asyncio.wait({sending}, timeout=_SECONDS_TO_END)
+            if client.failure is not None:
+                raise client.failure
+            sending.result()
+        except BaseException:
+            self.close()  # in the middle of an update there is nothing to go on with
+            raise
+        finally:
+            failing.cancel()
 
     def _send(self, weights: "_Weights", client: "_Client") -> None:
-        with torch.cuda.device(weights.device):
-            if self._trainer is None:
-                self._trainer = self._make_trainer(weights, client)
-            self._trainer.source = weights
-            self._trainer.send_weights()
+        with torch.cuda.device(self._device):
+            torch.cuda.synchronize()  # the learner's step; weights are sent in streams that do not wait for it
+            trainer = self._trainer
+            if trainer is None:
+                trainer = self._make_trainer(weights, client)
+                if self._client is not client:  # nobody waits for it any longer
+                    trainer.shutdown()
+                    return
+                self._trainer = trainer
+            trainer.source = weights
+            trainer.send_weights()
 
     def _make_trainer(self, weights: "_Weights", client: "_Client") -> Any:
         os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # vLLM's own choice is stdout
@@ -63,21 +104,27 @@ class NativeTransfer:
         from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
         from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
+        # Weights go in buffers of this size: a whole one must fit, and vLLM's own choice is more than some models are.
+        packing = {"packed": True, "packed_buffer_size_bytes": max(*weights.sizes, min(self.num_bytes, _BUFFER_BYTES))}
         info: Any
         if self.vllm_backend == "ipc":
-            # Weights that are handed on as they are need no copy; converted ones need a buffer of bounded size.
-            info = IPCTrainerInitInfo(rank=0, packed=weights.converts)
+            info = IPCTrainerInitInfo(rank=0, **packing)
         else:
-            info = NCCLTrainerInitInfo(
-                rank=0, master_address=self._address, master_port=_free_port(), world_size=self._num_workers + 1
-            )
+            place = {"master_address": self._address, "master_port": _free_port()}
+            info = NCCLTrainerInitInfo(rank=0, world_size=self._num_workers + 1, **place, **packing)
         return WeightTransferTrainerFactory.trainer_init(info, client=client, source=weights)
 
     def close(self) -> None:
         """Leave the group of processes."""
-        if self._trainer is not None:
-            self._trainer.shutdown()
-        self._trainer = self._client = None
+        trainer, self._trainer, self._client = self._trainer, None, None
+        if trainer is not None:
+            trainer.shutdown()
+
+
+def _forget(sending: "asyncio.Future[None]") -> None:
+    """Of a thread that ends late, the error is the consequence of one that was told already."""
+    if not sending.cancelled():
+        sending.exception()
 
 
 class _Client:
@@ -85,8 +132,13 @@ class _Client:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.loop = asyncio.get_running_loop()
-        self.version = 0
+        self.failed = asyncio.Event()
+        self.failure: BaseException | None = None
+
+    def begin(self, version: int) -> None:
+        """An update, in the event loop that is running."""
+        self._loop, self._version = asyncio.get_running_loop(), version
+        self.failed, self.failure = asyncio.Event(), None
 
     def init_weight_transfer_engine(self, init_info: Mapping[str, Any]) -> None:
         self._wait(self.engine.init_weight_transfer(init_info))
@@ -102,10 +154,15 @@ class _Client:
 
     def finish_weight_update(self, weight_version: str | None = None) -> None:
         del weight_version  # the trainer side names none
-        self._wait(self.engine.finish_weight_update(self.version))
+        self._wait(self.engine.finish_weight_update(self._version))
 
     def _wait(self, call: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(call, self.loop).result()
+        try:
+            asyncio.run_coroutine_threadsafe(call, self._loop).result()
+        except BaseException as error:
+            self.failure = error
+            self._loop.call_soon_threadsafe(self.failed.set)
+            raise
 
 
 class _Weight(NamedTuple):
@@ -121,12 +178,12 @@ class _Weights:
 
     def __init__(self, source: WeightSource, dtype: str) -> None:
         self._source = source
-        self.places: list[Place] = plan_places(source.shapes(), dtype)
-        self.converts = any(sent != source.shapes()[name][0] for name, sent, _, _ in self.places)
-        self.device = next(iter(source))[1].device
+        self._places: list[Place] = plan_places(source.shapes(), dtype)
+        self.sizes = [num_bytes_of(sent, shape) for _, sent, shape, _ in self._places]
+        """Bytes of each."""
 
     def metadata(self) -> list[_Weight]:
-        return [_Weight(name, getattr(torch, dtype), tuple(shape)) for name, dtype, shape, _ in self.places]
+        return [_Weight(name, getattr(torch, dtype), tuple(shape)) for name, dtype, shape, _ in self._places]
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
         for weight, (name, tensor) in zip(self.metadata(), self._source, strict=True):

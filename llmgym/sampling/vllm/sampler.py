@@ -1,6 +1,7 @@
 """vLLM as a sampler: token ids in, token ids and the log-probabilities that they were sampled with out."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
 from ...errors import ConfigError, SamplerError
 from ...messages.tokenizer import Tokenizer, is_missing_folder
@@ -23,7 +25,7 @@ from .process import EngineProcess
 from .session import VLLMSession
 from .settings import VLLMSettings
 from .versions import is_for_cpu, require_vllm
-from .weights import EngineWeights, choose_transfer, environment_of, shapes_of, vllm_backend
+from .weights import EngineWeights, choose_transfer, environment_of, same_gpu, shapes_of, vllm_backend
 
 
 class VLLMSampler:
@@ -75,11 +77,14 @@ class VLLMSampler:
             )
         self._folder = module_in_folder(model) if is_module else None
         self._is_cpu = is_for_cpu() or not torch.cuda.is_available()
+        self._device = next(model.parameters()).device if is_module else torch.device("cpu")
         self._transfer = choose_transfer(
             self.settings.weight_transfer,
-            learner_device=next(model.parameters()).device if is_module else torch.device("cpu"),
+            learner_device=self._device,
             engine_is_cpu=self._is_cpu,
             shares_gpu=self.settings.colocated,
+            num_workers=self.settings.num_workers,
+            num_learners=_num_learners(),
         )
         self._model = str(self._folder.path if self._folder else model)
         self._shapes = shapes_of(model) if is_module else None
@@ -119,10 +124,15 @@ class VLLMSampler:
         """Give vLLM the weights of `source`. Turns that are being sampled go on with them.
 
         Raises:
-            ConfigError: they are of an adapter that vLLM cannot run.
+            ConfigError: they are of an adapter that vLLM cannot run, or vLLM runs the model quantised.
             SamplerError: the weights do not fit the model, or did not get into vLLM.
         """
         self._require_open()
+        if (method := self._engine.facts.get("quantization")) is not None:
+            raise ConfigError(
+                f"vLLM runs this model quantised ({method}), so that it cannot have the learner's weights as they are. "
+                "Train with a sampler of the model itself; a quantised one can only be evaluated."
+            )
         rank = getattr(source, "adapter_config", {}).get("r", 0) if source.is_adapter else 0
         if rank > (room := self.settings.lora_rank):
             raise ConfigError(
@@ -134,9 +144,11 @@ class VLLMSampler:
                 self._transfer,
                 shapes=self._shapes or source.shapes(),
                 dtype=self.dtype,
-                num_workers=self.settings.tensor_parallel_size,
+                device=self._device,
+                num_workers=self.settings.num_workers,
             )
         if self._is_asleep and "weights" not in self._awake:
+            _make_room()
             self._awake = ("weights",)
             await self._tell("wake", self._awake)
         engine = await self._standing_engine()
@@ -168,6 +180,7 @@ class VLLMSampler:
     async def wake(self) -> None:
         """Go on after `sleep`."""
         if self._is_asleep:
+            _make_room()
             self._is_asleep = False
             await self._tell("wake", ("kv_cache",) if self._awake else None)
         await self.resume()
@@ -239,6 +252,7 @@ class VLLMSampler:
                 # Else the first log-probabilities, and any new shape, are compiled with g++, eager or not.
                 **({"TORCHDYNAMO_DISABLE": "1"} if self._is_cpu and settings.enforce_eager is not False else {}),
                 **environment_of(self._transfer),
+                **(same_gpu(self._device, os.environ) if settings.colocated and settings.num_workers == 1 else {}),
                 **settings.environment,
             },
             inherited_folder=self._folder.path if self._folder else "",
@@ -320,6 +334,15 @@ class VLLMSampler:
             engine.close()
             raise
         return engine
+
+
+def _make_room() -> None:
+    """Give back what torch keeps of the accelerator's memory for later: vLLM, which is to wake, takes it from there."""
+    torch.cuda.empty_cache()
+
+
+def _num_learners() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 class _Clock:

@@ -1,5 +1,6 @@
 """How vLLM is set up."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,6 +16,7 @@ _OURS = {
     "worker_extension_cls": "nothing: llmgym's own is there",
     "weight_transfer_config": "weight_transfer",
     "enable_sleep_mode": "colocated",
+    "enable_batch_sharded_sampling": "nothing: it would sample ids that are padding of the vocabulary",
 }
 """Arguments of vLLM that the sampler decides, and what decides them."""
 _LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -34,7 +36,8 @@ class VLLMSettings:
     max_model_len: int | None = None
     """Longest prompt and completion together; None: what the model was made for."""
     gpu_memory_utilization: float | None = None
-    """Share of the accelerator's memory that vLLM may take; with a learner on the same one, 0.3 to 0.5 is usual."""
+    """Share of the accelerator's memory that vLLM may take; with a learner on the same one, 0.3 to 0.5 is usual. None:
+    0.4 where it is `colocated`; else vLLM's own choice, which is nearly all."""
     kv_cache_memory_bytes: int | None = None
     """Size of the key-value cache. None: 1 GiB on a CPU; on an accelerator what `gpu_memory_utilization` leaves."""
     block_size: int | None = None
@@ -51,7 +54,8 @@ class VLLMSettings:
     """With top-p or top-k, say for each token which others it was drawn among, without which it cannot be learned from.
     With top-p and no top-k that is the whole vocabulary's log-probabilities, which is slow where it is large."""
     weight_transfer: str = "auto"
-    """How new weights reach vLLM: "memory", "ipc" or "nccl". auto: ipc where both share an accelerator, else memory."""
+    """How new weights reach vLLM: "memory", "ipc" or "nccl". auto: ipc where learner and vLLM are one process each and
+    share an accelerator, else memory."""
     lora_rank: int = 0
     """Highest rank of adapters that are sent instead of full weights; 0: none are."""
     max_restarts: int = 3
@@ -84,6 +88,12 @@ class VLLMSettings:
             if name in _OURS or name in self.__dataclass_fields__:
                 by = _OURS.get(name, f"the setting {name}")
                 raise ConfigError(f"engine_args has {name!r}, which is decided by {by}.")
+
+    @property
+    def num_workers(self) -> int:
+        """Processes of vLLM that have a part of the model, or a copy, each with an accelerator."""
+        others = ("pipeline_parallel_size", "data_parallel_size")
+        return self.tensor_parallel_size * math.prod(int(self.engine_args.get(name, 1)) for name in others)
 
     @property
     def _lora_room(self) -> int:

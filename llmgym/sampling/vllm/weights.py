@@ -53,16 +53,25 @@ class EngineWeights:
         transfer: "memory", "ipc" or "nccl", see `choose_transfer`.
         shapes: of the model that the engine runs, tied weights under each of their names.
         dtype: of the engine's weights, such as "bfloat16".
+        device: that the learner's weights are on.
         num_workers: of the engine, each with a GPU.
     """
 
-    def __init__(self, transfer: str, *, shapes: Shapes, dtype: str, num_workers: int = 1) -> None:
+    def __init__(
+        self,
+        transfer: str,
+        *,
+        shapes: Shapes,
+        dtype: str,
+        device: torch.device = torch.device("cpu"),  # noqa: B008
+        num_workers: int = 1,
+    ) -> None:
         self._shapes = shapes
         self._full: Transfer
         if transfer == "memory":
             self._full = MemoryTransfer(dtype=dtype)
         else:
-            self._full = NativeTransfer(transfer, dtype=dtype, num_workers=num_workers)
+            self._full = NativeTransfer(transfer, dtype=dtype, device=device, num_workers=num_workers)
         self._adapters = AdapterTransfer()
         self._sent: list[_Sent] = []
         self._has_adapter = False
@@ -150,7 +159,15 @@ class _Sent:
             self._source = None
 
 
-def choose_transfer(transfer: str, *, learner_device: torch.device, engine_is_cpu: bool, shares_gpu: bool) -> str:
+def choose_transfer(
+    transfer: str,
+    *,
+    learner_device: torch.device,
+    engine_is_cpu: bool,
+    shares_gpu: bool,
+    num_workers: int = 1,
+    num_learners: int = 1,
+) -> str:
     """The way into the engine where "auto" leaves it open; what is named is taken.
 
     "nccl" must be named: it is for engines that have a GPU to themselves, which cannot be seen from here.
@@ -160,6 +177,8 @@ def choose_transfer(transfer: str, *, learner_device: torch.device, engine_is_cp
         learner_device: that the learner's weights are on.
         engine_is_cpu: vLLM is its CPU build.
         shares_gpu: learner and engine are on the same GPU.
+        num_workers: of the engine.
+        num_learners: processes of the learner.
 
     Raises:
         ConfigError: there is no such way, or not from here.
@@ -167,13 +186,25 @@ def choose_transfer(transfer: str, *, learner_device: torch.device, engine_is_cp
     if transfer not in ("auto", "memory", "ipc", "nccl"):
         raise ConfigError(f'weight_transfer is {transfer!r}, but it must be "auto", "memory", "ipc" or "nccl".')
     has_gpus = learner_device.type == "cuda" and not engine_is_cpu
+    # A handle opens memory of one GPU, and vLLM's side of the trainer asks all processes of the learner for theirs.
+    is_one_gpu = num_workers == num_learners == 1
     if transfer == "auto":
-        return "ipc" if has_gpus and shares_gpu else "memory"
+        return "ipc" if has_gpus and shares_gpu and is_one_gpu else "memory"
     if transfer != "memory" and not has_gpus:
         raise ConfigError(
             f"weight_transfer is {transfer!r}, which goes from GPU to GPU, but the learner is on "
             f"{str(learner_device)!r} and the engine {'on the CPU' if engine_is_cpu else 'on a GPU'}. "
             'Use "memory" or "auto".'
+        )
+    if transfer == "ipc" and not is_one_gpu:
+        raise ConfigError(
+            f'weight_transfer is "ipc", which hands weights on within one GPU, but vLLM has {num_workers} of them and '
+            f'the learner {num_learners} processes. Use "memory" or "auto".'
+        )
+    if transfer == "nccl" and shares_gpu:
+        raise ConfigError(
+            'weight_transfer is "nccl", which goes from one GPU to another, but the sampler is colocated: learner and '
+            'vLLM have the same. Use "ipc" or "auto".'
         )
     return transfer
 
@@ -186,6 +217,19 @@ def vllm_backend(transfer: str) -> str:
 def environment_of(transfer: str) -> dict[str, str]:
     """Environment variables that the engine's process needs. Handles of GPU memory reach it pickled, from us."""
     return {"VLLM_ALLOW_INSECURE_SERIALIZATION": "1"} if transfer == "ipc" else {}
+
+
+def same_gpu(device: torch.device, environment: Mapping[str, str]) -> dict[str, str]:
+    """Environment variables with which an engine of one GPU takes the learner's, and not the first that it sees.
+
+    Args:
+        device: that the learner's weights are on.
+        environment: of the learner's process, in which the device's number counts the visible GPUs only.
+    """
+    if device.type != "cuda" or not device.index:
+        return {}
+    visible = [name.strip() for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return {"CUDA_VISIBLE_DEVICES": visible[device.index] if visible else str(device.index)}
 
 
 def shapes_of(module: Any) -> Shapes:
