@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.models import tiny_model
-from support.parallel_updates import cases, run_case
+from support.parallel_updates import RESUMED, cases, run_case
 from support.two_processes import start_two
 
 from llmgym.episode import Segment, StopReason, Trajectory
 from llmgym.errors import ConfigError
-from llmgym.learning import ComputeConfig, Learner, LearnerConfig, LoRAConfig
+from llmgym.learning import ComputeConfig, Learner, LearnerConfig
 from llmgym.learning.parallel import ALONE, ParallelConfig, deal_passes, joined
 from llmgym.learning.parallel_learner import require_parallel
 from llmgym.learning.sharding import transformer_blocks
@@ -117,40 +117,45 @@ def assert_equal(first, second, *, tolerance):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in cases() if name not in ("bfloat16", "half")])
+@pytest.mark.parametrize(
+    "name", [name for name, case in cases().items() if case.dtype is torch.float64 and name != "bfloat16"]
+)
 def test_two_processes_learn_what_one_learns(name, both):
     # A critic computes in float32; AdamW makes steps of full size of what it rounds.
-    tolerance = 1e-4 if name.startswith("ppo") else 1e-9
+    tolerance = 1e-4 if "ppo" in name else 1e-9
 
     one, two = run_case(cases()[name], Learner), both[name]
 
     assert_equal(one["metrics"], two["metrics"], tolerance=tolerance)
     assert list(one["metrics"][0]) == list(two["metrics"][0])
-    assert_equal(one["weights"], two["weights"], tolerance=tolerance)
+    for kind in ("weights", "adapter"):
+        assert_equal(one[kind], two[kind], tolerance=tolerance)
+    assert_equal(one["state"]["model"], two["state"]["model"], tolerance=tolerance)
+    assert one["state"]["base"] == two["state"]["base"]
     # The first moment after a step is the gradient as it was clipped, times 0.1.
     moments = [result["state"]["steps"]["optimizer"]["state"] for result in (one, two)]
     assert_equal(*moments, tolerance=min(tolerance, 1e-6))
 
 
 @pytest.mark.slow
-def test_one_process_goes_on_from_the_state_of_two_and_two_from_that_of_one(both):
-    case = cases()["ppo, critic of its own"]
-    learner = Learner(tiny_model(seed=7).double(), case.agent, LearnerConfig(**case.settings))
+@pytest.mark.parametrize("name", RESUMED)
+def test_one_process_goes_on_from_the_state_of_two_and_two_from_that_of_one(name, both):
+    case = cases()[name]
+    learner = Learner(case.module(), case.agent, LearnerConfig(**case.settings))
 
-    learner.load_state_dict(both["ppo, critic of its own"]["state"])
+    learner.load_state_dict(both[name]["state"])
 
-    own = learner.state_dict()
-    assert_equal(own["model"], both["ppo, critic of its own"]["state"]["model"], tolerance=0)
-    assert_equal(own["steps"], both["ppo, critic of its own"]["state"]["steps"], tolerance=0)
-    assert_equal(both["resumed"]["state"]["model"], both["resumed"]["given"]["model"], tolerance=0)
-    assert_equal(both["resumed"]["state"]["steps"], both["resumed"]["given"]["steps"], tolerance=0)
+    own, resumed = learner.state_dict(), both[name]["resumed"]
+    for part in ("model", "critic", "steps"):
+        assert_equal(own[part], both[name]["state"][part], tolerance=0)
+        assert_equal(resumed["state"][part], resumed["given"][part], tolerance=0)
 
 
 @pytest.mark.slow
 def test_an_error_that_all_processes_share_ends_none_of_them(both):
     of_models, of_sampler, *metrics = both["disagreed"]
 
-    assert "begins with other weights" in of_models
+    assert "begins with another model" in of_models
     assert "sampler and learner disagree" in of_sampler
     assert "grad_norm" in metrics
 
@@ -190,10 +195,20 @@ def test_weights_in_half_precision_have_masters_in_several_processes_too(both):
     assert two["metrics"][0]["grad_norm"] == pytest.approx(one["metrics"][0]["grad_norm"], rel=0.05)
 
 
+@pytest.mark.slow
+def test_adapters_of_weights_in_half_precision_learn_in_float32_in_several_processes_too(both):
+    one, two = run_case(cases()["lora, half"], Learner), both["lora, half"]
+
+    assert {weight.dtype for weight in two["adapter"].values()} == {torch.float32}
+    assert {weight.dtype for weight in two["weights"].values()} == {torch.bfloat16}
+    assert_equal(one["adapter"], two["adapter"], tolerance=0.02)
+    assert two["metrics"][0]["loss"] == pytest.approx(one["metrics"][0]["loss"], rel=0.05)
+    assert two["metrics"][0]["grad_norm"] == pytest.approx(one["metrics"][0]["grad_norm"], rel=0.05)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
-        {"lora": LoRAConfig()},
         {"compute": ComputeConfig(compile=True)},
         {"compute": ComputeConfig(offload_optimizer=True)},
     ],

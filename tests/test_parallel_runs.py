@@ -29,6 +29,7 @@ QUICK = [
     "evaluation.num_tasks=4",
     "checkpoint.every=1",
 ]
+LORA = ["learner.lora.r=4"]
 BIN = Path(sys.executable).parent
 TORCHRUN = ["torchrun", "--nproc-per-node", "2"]
 ACCELERATE = [
@@ -47,18 +48,12 @@ def measured(folder: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if "second" not in name} for row in rows]
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of one process."""
-    folder = tmp_path_factory.mktemp("alone") / "run"
-    return run_file("demo", settings(folder), progress=RunProgress(quiet=True)).folder
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
-def test_a_run_of_two_processes_is_the_run_of_one(launcher: list[str], alone: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("launcher", "learner"), [(TORCHRUN, []), (ACCELERATE, LORA)], ids=["torchrun", "accelerate"])
+def test_a_run_of_two_processes_is_the_run_of_one(launcher: list[str], learner: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    command = [str(BIN / launcher[0]), *launcher[1:], "-m", "llmgym", "train", "demo", *settings(folder)]
+    alone = run_file("demo", settings(tmp_path / "alone", *learner), progress=RunProgress(quiet=True)).folder
+    command = [str(BIN / launcher[0]), *launcher[1:], "-m", "llmgym", "train", "demo", *settings(folder, *learner)]
 
     ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
 
@@ -82,7 +77,7 @@ def wait_for(path: Path, processes: list[subprocess.Popen[str]]) -> None:
 @pytest.mark.slow
 def test_a_signal_to_the_first_process_ends_both_and_one_alone_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    processes = start_two("-m", "llmgym", "train", "demo", *settings(folder, "steps=6"), stderr=subprocess.PIPE)
+    processes = start_two("-m", "llmgym", "train", "demo", *settings(folder, "steps=6", *LORA), stderr=subprocess.PIPE)
     wait_for(folder / "checkpoints" / "step-000001" / "manifest.json", processes)
 
     processes[0].send_signal(signal.SIGTERM)

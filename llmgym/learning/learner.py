@@ -95,6 +95,11 @@ class Learner:
         self._generator = torch.Generator().manual_seed(self.config.seed)
 
     @property
+    def whole_policy(self) -> Policy:
+        """The policy with its adapter, if any, and no part of it elsewhere: to look at, and to save."""
+        return self.policy
+
+    @property
     def temperature(self) -> float:
         """Logits are divided by it. Log-probabilities of greedy rollouts are those at 1."""
         rollout = self.agent.rollout

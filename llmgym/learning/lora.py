@@ -171,7 +171,11 @@ class WithoutAdapter:
 
     def action_outputs(self, trajectories: Sequence[Trajectory], *, temperature: float) -> ModelOutputs:
         """As `Policy.action_outputs`, with the adapter off."""
-        with self._policy.module.disable_adapter():  # type: ignore[operator]
+        module: Any = self._policy.module
+        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        with module.disable_adapter():
+            for parameter in trained:  # peft freezes them; whoever shards them decides by the first pass what learns
+                parameter.requires_grad_(True)
             return self._policy.action_outputs(trajectories, temperature=temperature)
 
 

@@ -105,6 +105,12 @@ class Ranks:
         dist.all_gather_object(values, value, group=self.group)
         return values
 
+    def share(self, tensor: Tensor) -> Tensor:
+        """The first process's tensor, in each of them, on the CPU; of the others only shape and type matter."""
+        shared = tensor.detach().cpu().contiguous()
+        dist.broadcast(shared, src=0, group=self.group)
+        return shared
+
     def tell(self, message: Any) -> None:
         """Hand `message` to the processes that follow, each of which must `hear` it."""
         if self.count > 1:

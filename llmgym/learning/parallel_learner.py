@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,12 +20,14 @@ from .agreement import AgreementCheck
 from .critic import CriticHead, CriticModel
 from .learner import Learner
 from .loading import load_policy
+from .lora import AdapterWeights, FullWeights, WithoutAdapter, base_fingerprint, is_quantised, trained_state
 from .model import Policy
 from .optimization import LearnerConfig
 from .parallel import Ranks, naming_lost_processes
 from .sharding import (
     GatheredWeights,
     ShardedPolicy,
+    begin_alike,
     gathered,
     optimizer_like,
     put_away,
@@ -71,30 +72,25 @@ class ParallelLearner(Learner):
         self.ranks = ranks
         self._tell(_NEW, agent, config)
         given = load_policy(model)
-        self._given = given.module
-        self._require_same(given.module)
-        self._given_dtype = next(given.module.parameters()).dtype
-        super().__init__(Policy(copy.deepcopy(given.module), num_tokens=given.num_tokens), agent, config)
+        _require_shardable(given.module)
+        begin_alike(given.module, ranks)
+        super().__init__(given, agent, config)
         dtype = getattr(torch, config.parallel.compute_dtype) if config.parallel.compute_dtype else self._given_dtype
         self.agreement = AgreementCheck(config.max_sampling_gap, dtype)
 
-    @torch.no_grad()
-    def _require_same(self, module: nn.Module) -> None:
-        """Parts of different models would make a third one, and nobody would notice."""
-        sums = {name: float(each.sum(dtype=torch.float64)) for name, each in module.named_parameters()}
-        for index, others in enumerate(self.ranks.gather(sums)):
-            same = sums.keys() == others.keys() and all(
-                math.isclose(sums[name], others[name], rel_tol=1e-6, abs_tol=1e-6) for name in sums
-            )
-            if not same:
-                raise ConfigError(
-                    f"Process {index} begins with other weights than process {self.ranks.index}. Give all processes "
-                    "the same model folder, and the same seed where a model is made from nothing."
-                )
+    @property
+    def whole_policy(self) -> Policy:
+        """As `Learner.whole_policy`: the given model, with the adapter as the last update left it, or the weights as
+        `copy_back` did."""
+        return self._given
 
     def _distribute(self) -> None:
-        config = self.config.parallel
-        if self._given_dtype.itemsize < 4 and self.config.compute.master_weights:
+        config, has_adapter = self.config.parallel, self.config.lora is not None
+        self._given, self._given_dtype = self.policy, next(self.policy.module.parameters()).dtype
+        if has_adapter:
+            self._base_fingerprint = base_fingerprint(self._given.module)
+        self.policy = _copy_of(self._given)
+        if self._given_dtype.itemsize < 4 and self.config.compute.master_weights and not has_adapter:
             # The parts are the masters: passes gather them in the type of the model.
             self.policy.module.float()
             if isinstance(self.critic, CriticModel):
@@ -106,6 +102,8 @@ class ParallelLearner(Learner):
             self.critic = shard_critic(self.critic, config)
         if isinstance(self.reference, Policy):
             self.reference = ShardedPolicy(self.reference, config)
+        elif self.reference is not None:
+            self.reference = WithoutAdapter(self.policy)
 
     def update(self, groups: Sequence[Group], *, is_selected: bool = False) -> dict[str, float]:
         """As `Learner.update`, by all processes together.
@@ -116,9 +114,11 @@ class ParallelLearner(Learner):
         self._tell("join_update", groups, is_selected)
         with naming_lost_processes():
             try:
-                return super().update(groups, is_selected=is_selected)
+                metrics = super().update(groups, is_selected=is_selected)
             finally:
                 self._put_away()
+            self._refresh_adapter()
+        return metrics
 
     def join_update(self, groups: Sequence[Group], is_selected: bool) -> None:
         """What the others do while process 0 updates."""
@@ -150,23 +150,41 @@ class ParallelLearner(Learner):
             if module is not None:
                 put_away(module)
 
-    def weight_source(self, *, merge: bool = False) -> GatheredWeights:  # type: ignore[override]
-        """The weights as they are now, gathered one by one, for samplers to copy; in the type of the given model."""
-        source = super().weight_source(merge=merge)
-        return GatheredWeights(source, lambda: self._tell("help_gather"), dtype=self._given_dtype)
+    def weight_source(self, *, merge: bool = False) -> GatheredWeights | AdapterWeights | FullWeights:  # type: ignore[override]
+        """The weights as they are now, gathered one by one, for samplers to copy; in the type of the given model.
+
+        Those of a policy with an adapter are all in the given model already.
+        """
+        if self.config.lora is not None:
+            return FullWeights(self._given.module, merge=True) if merge else AdapterWeights(self._given.module)
+        return GatheredWeights(super().weight_source(), lambda: self._tell("help_gather"), dtype=self._given_dtype)
+
+    def base_weight_source(self) -> GatheredWeights | FullWeights:  # type: ignore[override]
+        """As `Learner.base_weight_source`."""
+        if self.config.lora is not None:
+            return FullWeights(self._given.module, merge=False)
+        return self.weight_source()  # type: ignore[return-value]
 
     def help_gather(self) -> None:
         """What the others do while process 0 goes through the weights."""
         for _, tensor in super().weight_source():
             whole(tensor)
 
-    @torch.no_grad()
     def copy_back(self) -> None:
         """Write the weights as they are now into the model that this learner was made from, in each process."""
         self._tell("copy_back")
-        own = dict(self._given.named_parameters(remove_duplicate=False))
-        for name, tensor in super().weight_source():
+        self._write_back()
+
+    @torch.no_grad()
+    def _write_back(self) -> None:
+        own = dict(self._given.module.named_parameters())
+        for name, tensor in trained_state(self.policy.module).items():
             own[name].copy_(whole(tensor))
+
+    def _refresh_adapter(self) -> None:
+        """Have the given model follow: an adapter is small, and what is below it is there whole and never moves."""
+        if self.config.lora is not None:
+            self._write_back()
 
     def state_dict(self) -> dict[str, Any]:
         """As `Learner.state_dict`; what was sharded is whole, and on the CPU."""
@@ -182,7 +200,8 @@ class ParallelLearner(Learner):
         like = {**own, "steps": {"optimizer": optimizer_like(self.steps.optimizer)}}
         with naming_lost_processes():
             parts = spread(state, like, self.ranks)
-        super().load_state_dict(parts)
+            super().load_state_dict(parts)
+            self._refresh_adapter()
 
     def _tell(self, order: str, *arguments: Any) -> None:
         """Have the other processes do the same."""
@@ -199,13 +218,24 @@ def require_parallel(config: LearnerConfig) -> None:
     """
     compute = config.compute
     for name, is_set in (
-        ("lora", config.lora is not None),
         ("compute.compile", compute.compile),
         ("compute.offload_optimizer", compute.offload_optimizer),
         ("compute.offload_activations", compute.offload_activations),
     ):
         if is_set:
             raise ConfigError(f"learner.{name} is set, but works in one process only. Run one, or leave it out.")
+
+
+def _copy_of(policy: Policy) -> Policy:
+    return Policy(copy.deepcopy(policy.module), num_tokens=policy.num_tokens)
+
+
+def _require_shardable(module: nn.Module) -> None:
+    if is_quantised(module):
+        raise ConfigError(
+            "The weights of this model are quantised, and parts of those cannot be gathered as one needs them. Run one "
+            "process, or leave model.quantization out."
+        )
 
 
 @contextmanager
@@ -263,6 +293,7 @@ def follow(ranks: Ranks, policy: Policy) -> tuple[Any, ...]:
         with suppress(LearnerError, ConfigError):
             if order == _NEW:
                 learner = None  # its memory may be needed
-                learner = ParallelLearner(policy, *arguments, ranks=ranks)
+                own = policy if arguments[1].lora is None else _copy_of(policy)  # an adapter stays on what gets it
+                learner = ParallelLearner(own, *arguments, ranks=ranks)
             else:
                 getattr(learner, order)(*arguments)

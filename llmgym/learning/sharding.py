@@ -13,6 +13,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from ..errors import ConfigError
 from ..sampling.sampler import WeightSource
 from .agent import ModelOutputs
 from .critic import CriticHead, CriticModel
@@ -111,6 +112,30 @@ def _finish(root: FSDPModule) -> None:
             part.set_force_sum_reduction_for_comms(True)  # gloo cannot average
 
 
+@torch.no_grad()
+def begin_alike(module: nn.Module, ranks: Ranks) -> None:
+    """Give all processes the weights that the first has, where they have others, as after a run's cold start.
+
+    Raises:
+        ConfigError: in all processes; one has another model.
+    """
+    own = {
+        name: (tuple(weight.shape), str(weight.dtype), float(weight.sum(dtype=torch.float64)))
+        for name, weight in module.named_parameters()
+    }
+    all_weights = ranks.gather(own)
+    first = all_weights[0]
+    for index, weights in enumerate(all_weights):
+        if {name: each[:2] for name, each in weights.items()} != {name: each[:2] for name, each in first.items()}:
+            raise ConfigError(
+                f"Process {index} begins with another model than process 0: its parameters have other names, shapes or "
+                "types. Give all processes the same model folder and settings."
+            )
+    if any(weights != first for weights in all_weights):
+        for weight in module.parameters():
+            weight.copy_(ranks.share(weight))
+
+
 # Between the state of one process and that of several, which is the same on disk
 
 
@@ -189,8 +214,7 @@ def spread(state: Any, like: Any, ranks: Ranks) -> Any:
         ranks: all of whom must call it.
     """
     if isinstance(state, (Tensor, _Slot)):
-        tensor = state.cpu().contiguous() if isinstance(state, Tensor) else torch.empty(state.shape, dtype=state.dtype)
-        dist.broadcast(tensor, src=0, group=ranks.group)
+        tensor = ranks.share(state if isinstance(state, Tensor) else torch.empty(state.shape, dtype=state.dtype))
         if isinstance(like, DTensor) and tensor.shape == like.shape:
             moved = tensor.to(like.device)
             return distribute_tensor(moved, like.device_mesh, like.placements, src_data_rank=None)

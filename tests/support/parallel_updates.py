@@ -35,6 +35,7 @@ from llmgym.learning import (
     KLConfig,
     Learner,
     LearnerConfig,
+    LoRAConfig,
     ModelOutputs,
     Policy,
     Unit,
@@ -64,21 +65,24 @@ class Case:
     dtype: torch.dtype = torch.float64
     """Of the weights: in float64 only mistakes differ."""
 
-    def module(self) -> torch.nn.Module:
-        return tiny_model(**self.model).to(self.dtype)
+    def module(self, seed: int = 0) -> torch.nn.Module:
+        return tiny_model(seed=seed, **self.model).to(self.dtype)
 
 
 def cases() -> dict[str, Case]:
     head, model = CriticConfig(learning_rate=1e-2), CriticConfig(kind="model", learning_rate=1e-2)
     shared = CriticConfig(learning_rate=1e-2, stop_gradient=False)
     late = CriticConfig(learning_rate=1e-2, warmup_updates=1)
+    kl = KLConfig(coef=0.1, estimator="k3", placement="loss")
+    kept_less = ComputeConfig(gradient_checkpointing=True, fused=True)
+    lora, on_head = LoRAConfig(r=4), LoRAConfig(r=4, use_rslora=True, target_modules=("q_proj", "lm_head"))
     return {
         "grpo": Case(GRPO(), settings={"microbatch_tokens": 40}),
         "grpo, one pass for each trajectory": Case(GRPO(), groups=1, size=3, settings={"microbatch_tokens": 1}),
         "grpo, less work than processes": Case(GRPO(), groups=1, size=2, updates=1),
         "grpo, several steps": Case(GRPO(epochs=2, minibatches=2), settings={"microbatch_tokens": 30}),
         "grpo, tied head": Case(GRPO(), model={"tie_word_embeddings": True}),
-        "grpo, reference": Case(GRPO(), settings={"kl": KLConfig(coef=0.1, estimator="k3", placement="loss")}),
+        "grpo, reference": Case(GRPO(), settings={"kl": kl}),
         "gspo": Case(GSPO(epochs=2), settings={"microbatch_tokens": 30}),
         "ppo": Case(PPO(epochs=1, minibatches=2), settings={"critic": head, "microbatch_tokens": 30}),
         "ppo, shared hidden states": Case(PPO(minibatches=1), settings={"critic": shared}),
@@ -89,7 +93,12 @@ def cases() -> dict[str, Case]:
             GRPO(), updates=1, settings={"microbatch_tokens": 40, "parallel": HALF, "max_sampling_gap": 9}
         ),
         "half": Case(GRPO(), updates=3, settings={"max_sampling_gap": 9.0}, dtype=torch.bfloat16),
-        "checkpointing": Case(GRPO(), settings={"compute": ComputeConfig(gradient_checkpointing=True, fused=True)}),
+        "checkpointing": Case(GRPO(), settings={"compute": kept_less}),
+        "lora": Case(GRPO(), settings={"lora": lora, "kl": kl, "microbatch_tokens": 40}),
+        "lora, on the head too": Case(GRPO(), settings={"lora": on_head, "compute": kept_less}),
+        "lora, dora": Case(GRPO(epochs=2), settings={"lora": replace(lora, use_dora=True), "microbatch_tokens": 30}),
+        "lora, ppo, critic of its own": Case(PPO(minibatches=2), settings={"lora": lora, "critic": model}),
+        "lora, half": Case(GRPO(), settings={"lora": lora, "max_sampling_gap": 9.0, "kl": kl}, dtype=torch.bfloat16),
         "pairs": Case(Pairs(), groups=5, size=2, settings={"microbatch_tokens": 30}),
     }
 
@@ -165,21 +174,29 @@ def run_case(case: Case, make: Callable[..., Learner]) -> dict[str, Any]:
         metrics.append(learner.update(ragged(case, update, shadow)))
         own = dict(shadow.module.named_parameters(remove_duplicate=False))
         with torch.no_grad():
-            for name, tensor in learner.weight_source():
+            for name, tensor in learner.weight_source(merge=True):
                 own[name].copy_(tensor)
     state = learner.state_dict()
-    return {"metrics": metrics, "weights": {name: weight.detach() for name, weight in own.items()}, "state": state}
+    return {
+        "metrics": metrics,
+        "weights": {name: weight.detach() for name, weight in own.items()},
+        "adapter": {name: weight.clone() for name, weight in learner.weight_source()} if config.lora else {},
+        "state": state,
+    }
 
 
 def _other() -> torch.nn.Module:
     return tiny_model(seed=7).double()
 
 
-def resume(ranks: Ranks) -> dict[str, Any]:
+RESUMED = ("ppo, critic of its own", "lora", "lora, ppo, critic of its own")
+"""Cases whose states travel between one process and two."""
+
+
+def resume(case: Case, ranks: Ranks) -> dict[str, Any]:
     """A state of one process, and what two that load it give back."""
-    case = cases()["ppo, critic of its own"]
     given = run_case(case, Learner)["state"]
-    learner = ParallelLearner(_other(), case.agent, LearnerConfig(**case.settings), ranks=ranks)
+    learner = ParallelLearner(case.module(), case.agent, LearnerConfig(**case.settings), ranks=ranks)
     learner.load_state_dict(given)
     return {"given": given, "state": learner.state_dict()}
 
@@ -188,7 +205,7 @@ def disagree(ranks: Ranks) -> list[str]:
     """What is said where the other process has another model, and where the sampler has; metrics where neither has."""
     case = cases()["grpo"]
     try:
-        ParallelLearner(tiny_model(seed=1).double(), case.agent, LearnerConfig(), ranks=ranks)
+        ParallelLearner(tiny_model(tie_word_embeddings=True).double(), case.agent, LearnerConfig(), ranks=ranks)
     except ConfigError as error:
         said = [str(error)]
     learner = ParallelLearner(_other(), case.agent, LearnerConfig(parallel=WHOLE), ranks=ranks)
@@ -207,11 +224,12 @@ def main(path: str) -> None:
             if ranks.leads:
                 with leading(ranks):
                     results[name] = run_case(case, partial(ParallelLearner, ranks=ranks))
+                    if name in RESUMED:
+                        results[name]["resumed"] = resume(case, ranks)
             else:
-                follow(ranks, Policy(case.module()))
+                follow(ranks, Policy(case.module(seed=5)))  # which takes over the weights of the first process
         if ranks.leads:
             with leading(ranks):
-                results["resumed"] = resume(ranks)
                 results["disagreed"] = disagree(ranks)
             torch.save(results, path)
         else:
