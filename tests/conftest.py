@@ -27,6 +27,7 @@ OPTIONAL = {
     "landlock": "a kernel with Landlock",
     "vllm": "vLLM",
     "bitsandbytes": "bitsandbytes",
+    "liger": "Liger's kernels and Triton",
     "ray": "Ray",
     "wandb": "Weights & Biases",
     "mlflow": "MLflow",

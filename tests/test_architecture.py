@@ -36,6 +36,7 @@ MAY_IMPORT = {
         "llmgym/training/tiny_model.py",
     ],
     "peft": ["llmgym/learning/lora.py"],
+    "liger_kernel": ["llmgym/learning/kernels.py"],
     "safetensors": ["llmgym/learning/", "llmgym/sampling/vllm/"],
     "datasets": ["envs/math/"],
     "math_verify": ["envs/math/"],

@@ -1,7 +1,6 @@
 """Adapters on weights in 4 bits learn as on the same weights in float32."""
 
 import copy
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,13 @@ TEXTS = ["20 21 .30 .31 .32", "22 23 24 .33 .34", "20 .40"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, require: Any) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory, require: Any) -> Path:
     require("bitsandbytes", find_spec("bitsandbytes"), "it is not installed")
     place, tokenizer = tmp_path_factory.mktemp("model"), build_character_tokenizer()
     sizes = TinyModelConfig(hidden_size=64, num_layers=2, num_heads=2, intermediate_size=128)  # blocks of 64 weights
     save_policy(build_tiny_model(sizes, tokenizer, seed=0), place)
     tokenizer.save_pretrained(place)
-    yield place
+    return place
 
 
 def learner_of(folder: Path, **lora: Any) -> Any:

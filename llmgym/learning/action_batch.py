@@ -102,6 +102,13 @@ class ActionBatch:
             weight_version_BA=table(partial(_of_actions, name="weight_version")).long() if has_versions else None,
         )
 
+    def advantages_by_trajectory(self, trajectories: Sequence[Trajectory]) -> dict[Trajectory, np.ndarray]:
+        """float32[num_actions] of each trajectory, the rows of this table in order; empty where there are none."""
+        if self.advantages_BA is None:
+            return {}
+        rows = self.advantages_BA.float().cpu().numpy()
+        return {trajectory: row[: trajectory.num_actions] for trajectory, row in zip(trajectories, rows, strict=True)}
+
     @property
     def num_tokens(self) -> int:
         """Number of action tokens."""

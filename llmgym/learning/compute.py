@@ -14,6 +14,7 @@ from torch.autograd.graph import save_on_cpu
 from torch.utils.checkpoint import checkpoint, noop_context_fn
 
 from ..errors import ConfigError
+from .kernels import Choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,17 @@ class ComputeConfig:
     something: no padding, and each prompt that several begin with once; attention then goes in tables, or by PyTorch's
     flex_attention, which needs a GPU. auto: packed if possible, by flex_attention on a GPU if that works there."""
 
+    kernels: Choice = "auto"
+    """Of norms and MLPs. auto: Liger's on a GPU where they are installed, for parts of which a trial shows that they
+    compute the same, and a short measurement that they are faster, and torch's else, or where `rollout.deterministic`
+    is set; liger: Liger's, or an error; torch: torch's. A run says at its beginning which it uses."""
+
     def __post_init__(self) -> None:
+        if self.compile and self.kernels == "liger":
+            raise ConfigError(
+                'learner.compute.kernels is "liger", but learner.compute.compile is set, and torch.compile makes '
+                "kernels of its own for the same parts. Leave one of them out."
+            )
         if self.compile and (self.gradient_checkpointing or self.offload_activations):
             raise ConfigError(
                 "learner.compute.compile goes with neither gradient_checkpointing nor offload_activations, which "
@@ -52,6 +63,11 @@ class ComputeConfig:
                 f"learner.compute.attention is {self.attention!r}, but a compiled model runs padded. Leave one of "
                 "learner.compute.attention and learner.compute.compile out."
             )
+
+    @property
+    def kernels_in_use(self) -> Choice:
+        """Those of `torch.compile` are torch's."""
+        return "torch" if self.compile else self.kernels
 
 
 @contextmanager

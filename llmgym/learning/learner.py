@@ -29,6 +29,7 @@ from .critic import (
     with_only_the_next_action,
 )
 from .feasibility import require_feasible, require_temperature
+from .kernels import use_kernels
 from .kl import KLConfig, penalize_rewards
 from .loading import load_policy
 from .lora import (
@@ -72,6 +73,8 @@ class Learner:
         self.agent = agent
         require_feasible(agent, self.config)
         self.policy = load_policy(model)
+        self.kernels = use_kernels(self.policy.module, self.config.compute.kernels_in_use)
+        """What runs norms and MLPs, and why; "" where nothing was to choose."""
         if self.config.lora is not None:
             self.policy = add_adapter(self.policy, self.config.lora, seed=self.config.seed)
         self.reference: Policy | WithoutAdapter | None = None
@@ -134,7 +137,7 @@ class Learner:
         metrics |= {"num_trajectories": float(len(trajectories)), "num_invalid": float(num_invalid)}
         if self.agent.rollout is not None:
             metrics |= describe_groups(valid)  # before any were dropped
-        self.last_advantages = _advantages_of(trajectories, batch)
+        self.last_advantages = batch.advantages_by_trajectory(trajectories)
         report = UpdateReport()
         if batch.old_logprobs_BA is not None:
             report.agreement = self._compare_with_sampler(batch, batch.old_logprobs_BA)
@@ -390,10 +393,3 @@ class Learner:
         if self.config.correction_in_use is not None:
             metrics |= describe_correction(batch, learner_BA, self.config.correction_in_use)
         return metrics
-
-
-def _advantages_of(trajectories: Sequence[Trajectory], batch: ActionBatch) -> dict[Trajectory, np.ndarray]:
-    if batch.advantages_BA is None:
-        return {}
-    rows = batch.advantages_BA.float().cpu().numpy()
-    return {trajectory: row[: trajectory.num_actions] for trajectory, row in zip(trajectories, rows, strict=True)}

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
@@ -201,7 +201,10 @@ class RunConfig:
     def learner_config(self, *, total_steps: int, max_actions: int) -> LearnerConfig:
         """The settings of the learner; what the run itself decides is taken where they do not say otherwise."""
         decided = {"total_steps": total_steps, "max_actions": max_actions, "seed": self.seed}
-        return from_mapping(LearnerConfig, {**decided, **self.learner}, where="learner")
+        config = from_mapping(LearnerConfig, {**decided, **self.learner}, where="learner")
+        if self.rollout.deterministic and config.compute.kernels == "auto":  # which measures
+            config = replace(config, compute=replace(config.compute, kernels="torch"))
+        return config
 
 
 def _require_name(kind: str, table: Mapping[str, Any], *, such_as: str) -> None:

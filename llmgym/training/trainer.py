@@ -207,6 +207,8 @@ class Trainer:
         """
         config = self.config
         learner = self._make_learner(self._parts.policy, self.agent, self.learner_config)
+        if learner.kernels:
+            self.progress.line(learner.kernels)
         if self.learner_config.lora is not None:
             self._parts.policy = learner.whole_policy  # which has the adapter
         if checkpoint is None:
