@@ -22,7 +22,7 @@ from llmgym.agents.grpo import GRPO
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from llmgym.episode import Segment, StopReason, Trajectory
-from llmgym.learning import ComputeConfig, Learner
+from llmgym.learning import ComputeConfig, Learner, LearnerConfig
 
 GROUPS, SAMPLES, LONGEST, SHORTEST = 2, 8, 64, 8
 
@@ -57,17 +57,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=SIZES, default="0.8M")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--checkpointing", action="store_true", help="layers run again in the backward pass")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     config = LlamaConfig(**SIZES[options.model], num_attention_heads=4)
     model = LlamaForCausalLM(config).eval()
     figures: dict[str, object] = {"benchmark": "shared_prompts", **vars(options)}
+    computes = [
+        ComputeConfig(attention=attention, gradient_checkpointing=options.checkpointing)
+        for attention in ("tables", "padded")
+    ]
     for prompt in (256, 1024):
         for is_ragged in (False, True):
             rng = np.random.default_rng(0)
-            packed, padded = (Learner(copy.deepcopy(model), GRPO()) for _ in range(2))
-            padded.policy.use(ComputeConfig(attention="padded"))
+            packed, padded = (
+                Learner(copy.deepcopy(model), GRPO(), LearnerConfig(compute=compute)) for compute in computes
+            )
             seconds: dict[str, list[float]] = {"packed": [], "padded": []}
             given = groups(rng, config.vocab_size, prompt, is_ragged=is_ragged)
             one, other = gradients(packed, given), gradients(padded, given)
