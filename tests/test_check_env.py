@@ -365,6 +365,20 @@ def test_an_environment_with_stop_strings_keeps_its_promises():
     assert llmgym.check_env("llmgym/Calculator-v0", stop_strings=["</call>"]).passed == tuple(RULES)
 
 
+def test_what_was_seen_in_an_episode_is_forgotten_after_the_rule_that_looked_at_it(monkeypatch):
+    kept = []
+
+    def look(subject):
+        kept.extend(len(play.observations) for play in subject.plays)
+        return ()
+
+    monkeypatch.setitem(RULES, "messages", look)
+
+    llmgym.check_env(Whole())
+
+    assert set(kept) == {0}
+
+
 def test_a_foreign_environment_and_a_misspelt_rule_are_refused():
     with pytest.raises(ConfigError, match="CartPole"):
         llmgym.check_env("CartPole-v1")

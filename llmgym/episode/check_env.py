@@ -115,6 +115,8 @@ def examine_env(
         except InfrastructureError as error:
             problems.append((rule, Problem(f"{type(error).__name__}: {error}", "no error", "mend what raised it")))
             continue
+        finally:
+            subject.forget_details()
         problems += [(rule, finding) for finding in findings if isinstance(finding, Problem)]
         notes += [f"{rule}: {finding.text}" for finding in findings if isinstance(finding, Note)]
         if not findings:

@@ -81,7 +81,7 @@ def _difference_of(one: Any, two: Any) -> str:
 
 
 class Subject:
-    """The environment under check: makes fresh ones, plays them, and keeps every play.
+    """The environment under check: makes fresh ones, plays them, and keeps what every play came to.
 
     Args:
         make: makes a `TokenEnv` of a view.
@@ -110,6 +110,11 @@ class Subject:
         for env in self._made:
             with suppress(Exception):  # it may raise anything
                 env.close()
+
+    def forget_details(self) -> None:
+        """Keep what the plays so far came to, and not what was seen in them: of long episodes that fills gigabytes."""
+        for play in self.plays:
+            play.observations, play.infos = [], []
 
     def _draw(self, num_tasks: int) -> list[Task]:
         """Tasks with distinct prompts."""
