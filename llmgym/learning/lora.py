@@ -124,10 +124,11 @@ def add_adapter(policy: Policy, config: LoRAConfig, *, seed: int) -> Policy:
     """
     peft = require("peft", extra="train", purpose="LoRA")
     require_targets(policy.module, config)
-    with torch.random.fork_rng(), warnings.catch_warnings():
+    # peft draws on the CPU; the streams of GPUs are not even looked at, which would wake each of them.
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # A model made from nothing has no name, which peft would like to write down.
         warnings.filterwarnings("ignore", message=".*base model.*")
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         module = peft.get_peft_model(policy.module, _peft_config(config))
     if not config.use_dora:  # whose lengths of rows are float32
         _multiply_in_type_of_input(module)
