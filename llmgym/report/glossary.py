@@ -99,6 +99,9 @@ GLOSSARY: Mapping[str, Mapping[str, str]] = {
         "seconds_learning": "Of these, the update.",
         "tokens_per_second_sampling": "Sampled tokens by the time that sampling took.",
         "tokens_per_second_learning": "Tokens learned from by the time that the update took.",
+        "peak_memory_gib_learning": "Most memory of the GPU that PyTorch held during the update, GiB.",
+        "model_flops_utilization": "Operations that the update needs at least, by what the GPU could do in its time in "
+        "bfloat16.",
     },
 }
 """By part of the log, then by name."""

@@ -18,6 +18,7 @@ from ..errors import ConfigError, DivergenceError, OutputFolderError, SamplerErr
 from ..evaluation import Evaluation
 from ..learning import Agent, DataKind, Learner
 from ..learning.feasibility import require_feasible
+from ..learning.flops import update_flops
 from ..learning.update_metrics import describe_groups
 from ..progress import Phase, RunProgress
 from ..registry import AGENTS, TRACKERS
@@ -306,7 +307,7 @@ class Trainer:
 
     async def _step(self, learner: Learner, step: int, phase: Phase) -> Batch:
         """Collect, learn, hand the weights on, and log."""
-        clock, self._phase = StepClock(self._parts.collector), phase
+        clock, self._phase = StepClock(self._parts.collector, self._parts.policy.device), phase
         batch = await self._source.batch(step)
         described = self._describe(step, batch)
         learner.weight_version = step - 1
@@ -318,7 +319,8 @@ class Trainer:
         self._num_samples += len(batch.drawn)
         num_learned = metrics.get("num_action_tokens", 0.0)
         num_sampled = sum(trajectory.num_actions for trajectory in batch.drawn)
-        speeds = clock.metrics(num_sampled=num_sampled, num_learned=num_learned)
+        flops = partial(update_flops, learner, batch.groups)
+        speeds = clock.metrics(num_sampled=num_sampled, num_learned=num_learned, flops=flops)
         metrics |= described | {"num_samples": self._num_samples} | speeds | self._new_counts.take()
         self._log.log("train", step, metrics)
         self._alarms.add_step(step, metrics)
