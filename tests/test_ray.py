@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from importlib.util import find_spec
 
 import pytest
 from support.ray_play import LIMITS, KillingSampler, SlowSampler, ToldSampler
@@ -27,10 +28,7 @@ SMALL = {"sampler_cpus": 0.01, "env_worker_cpus": 0.01}
 
 @pytest.fixture(scope="module")
 def ray_folder(require, tmp_path_factory):
-    try:
-        import ray  # noqa: F401
-    except ModuleNotFoundError:
-        require("ray", False, "it is not installed")
+    require("ray", find_spec("ray"), "it is not installed")
     return "/tmp/r6ray"
 
 

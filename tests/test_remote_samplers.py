@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -23,10 +24,7 @@ PARAMS = SamplingParams(max_new_tokens=6)
 
 @pytest.fixture(autouse=True)
 def _with_ray(require):
-    try:
-        import ray  # noqa: F401
-    except ModuleNotFoundError:
-        require("ray", False, "it is not installed")
+    require("ray", find_spec("ray"), "it is not installed")
 
 
 class Host:

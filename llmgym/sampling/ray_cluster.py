@@ -5,7 +5,8 @@ What Ray's defaults would do to us, and what is set instead:
 - Ray's workers run at niceness 15 and starve beside anything else: 0 here (`RAY_worker_niceness`). A cluster that was
   started before keeps its own, so start it with that variable.
 - One idle Python process for each CPU is started beforehand, and never used by actors of ours: none here.
-- What actors print would be printed by the driver, on its stdout: it stays in Ray's session folder.
+- What actors print, and that one was lost, would be printed by the driver, on its stdout: it stays in the folder of
+  Ray's session, and losses are counted.
 - The object store is a share of all memory, whatever fits into /dev/shm: here what the weights need, if there is room.
 - The dashboard and the usage report are processes and connections that nobody asked for: off.
 - SIGTERM is taken over by Ray: what was set before is set again.
@@ -24,6 +25,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+# Ray would tell of lost processes on stdout, whatever it is asked for; it reads this as it is imported.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "(?s).")
 
 import ray
 from ray.cloudpickle import CloudPickler as ByValuePickler

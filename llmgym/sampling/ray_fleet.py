@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import InfrastructureError
+from ..errors import SamplerError
 from .ray_cluster import ActorLost, Member, RayActor, RayCluster
 
 _log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Fleet:
         """Until all are there.
 
         Raises:
-            ConfigError, InfrastructureError: one cannot be started.
+            ConfigError, SamplerError: one cannot be started.
         """
         deadline = time.monotonic() + self._cluster.config.start_timeout_s
         while len(self.started()) < len(self.members):
@@ -70,7 +70,7 @@ class Fleet:
         """Those that are there; where none is, the wait for one.
 
         Raises:
-            InfrastructureError: none comes.
+            SamplerError: none comes.
         """
         deadline = time.monotonic() + self._cluster.config.start_timeout_s
         while not (members := self.started()):
@@ -123,7 +123,7 @@ class Fleet:
         """Those that are there by now.
 
         Raises:
-            InfrastructureError: one cannot be started.
+            SamplerError: one cannot be started.
             Exception: whatever one raised as it started.
         """
         for member in self.members:
@@ -138,7 +138,7 @@ class Fleet:
             except ActorLost as loss:
                 self._failed_starts[member.index] += 1
                 if self._failed_starts[member.index] > self._cluster.config.max_losses:
-                    raise InfrastructureError(
+                    raise SamplerError(
                         f"The {self._kind} cannot be started: {self._failed_starts[member.index]} in a row were lost "
                         f"before they were ready. {loss} Ray keeps what they printed in the logs of its session."
                     ) from loss
@@ -156,7 +156,7 @@ class Fleet:
     def _require_time(self, deadline: float) -> None:
         if time.monotonic() > deadline:
             lack = self._cluster.lack()
-            raise InfrastructureError(
+            raise SamplerError(
                 f"No {self._kind} was ready within {self._cluster.config.start_timeout_s:g} seconds. "
                 + (f"{lack} Add a node, or go on" if lack else "Look at the logs of Ray's session, or go on")
                 + " from the last checkpoint with fewer samplers or environment workers; "

@@ -63,7 +63,6 @@ class RaySamplers:
         """What samplers were told, and those that replace them are."""
         self._weights: list[tuple[WeightUpdate, list[Any]]] = []
         """The newest, each with references to its chunks: all, an adapter, or all and an adapter on top of them."""
-        self._num_updates = 0
         self._known: dict[str, _State] = {}
         """What each sampler was told last, by name."""
         self.slack = max_batch // (_SHARE_OF_IMBALANCE * config.num_samplers)
@@ -163,7 +162,6 @@ class RaySamplers:
         former = self._weights  # kept there until nobody can be reading it any more
         below = [part for part in former if part[0].adapter_config is None] if source.is_adapter else []
         self._weights = [*below, (update, chunks)]
-        self._num_updates += 1
         await self._tell((update,), (), *chunks)
         del former
 
@@ -224,7 +222,7 @@ class RaySamplers:
 
     @property
     def _state(self) -> "_State":
-        return _State(self._num_updates, dict(self._commands))
+        return _State([update for update, _ in self._weights], dict(self._commands))
 
     def _start_args(self, name: str) -> Sequence[Any]:
         self._known[name] = self._state
@@ -234,7 +232,7 @@ class RaySamplers:
             skeleton=self._skeleton,
             moves_model=self.config.sampler == "torch" and self.config.sampler_gpus > 0,
             num_first_chunks=len(self._first),
-            updates=[update for update, _ in self._weights],
+            updates=self._state.updates,
             commands=[command for command, is_given in self._commands.items() if is_given],
         )
         return (spec, *self._first, *(chunk for _, chunks in self._weights for chunk in chunks))
@@ -245,7 +243,7 @@ class RaySamplers:
         if known == now:
             return False
         self._known[member.name] = now
-        weights = self._weights if known.num_updates < now.num_updates else []
+        weights = [part for part in self._weights if part[0] not in known.updates]
         changed = [command for command in _OPPOSITES if known.commands[command] != now.commands[command]]
         commands = [_OPPOSITES[command] for command in changed if not now.commands[command]]
         commands += [command for command in changed if now.commands[command]]  # to wake is to go on, too
@@ -258,5 +256,6 @@ class RaySamplers:
 class _State:
     """What samplers were told."""
 
-    num_updates: int
+    updates: Sequence[WeightUpdate]
+    """Those of the newest weights."""
     commands: Mapping[str, bool]

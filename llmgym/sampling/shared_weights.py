@@ -54,7 +54,7 @@ def packed(weights: Iterable[tuple[str, Tensor]], *, chunk_bytes: int = CHUNK_BY
         yield chunk
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class WeightUpdate:
     """What a sampler is told of new weights; their chunks come beside it."""
 

@@ -4,10 +4,13 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import numpy as np
 
 import llmgym
 from llmgym.sampling import SamplingParams, ScriptedSampler
-from llmgym.sampling.sampler import Completion
+from llmgym.sampling.sampler import Completion, WeightSource
 from llmgym.sampling.scripted_sampler import ScriptedSession
 
 LIMITS = {"turns": 8, "turn_tokens": 96, "episode_tokens": 512, "context_tokens": 1024}
@@ -69,3 +72,34 @@ class KillingSampler(SlowSampler):
     async def session(self, *, seed: int) -> AsyncIterator[ScriptedSession]:
         os._exit(3)
         yield ScriptedSession(self._policy, seed)
+
+
+class VersionSession(SlowSession):
+    """Its tokens carry the version of the sampler's weights."""
+
+    sampler: "VersionSampler"
+
+    async def sample(self, prompt_ids: Sequence[int], params: SamplingParams) -> Completion:
+        completion = await super().sample(prompt_ids, params)
+        return replace(completion, weight_version=np.full_like(completion.weight_version, self.sampler.version))
+
+
+class VersionSampler(SlowSampler):
+    """Knows the version of its weights, and which it got."""
+
+    takes_adapters = True
+
+    def __init__(self, module, **settings):
+        super().__init__(module, **settings)
+        self.version, self.counts = 0, {"num_full": 0, "num_adapters": 0}
+
+    async def update_weights(self, source: WeightSource, *, version: int) -> None:
+        assert all(float(tensor.min()) == float(tensor.max()) == version for _, tensor in source)
+        self.version = version
+        self.counts["num_adapters" if source.is_adapter else "num_full"] += 1
+
+    @asynccontextmanager
+    async def session(self, *, seed: int) -> AsyncIterator[ScriptedSession]:
+        session = VersionSession(self._policy, seed)
+        session.latency_s, session.sampler = self._latency_s, self
+        yield session
