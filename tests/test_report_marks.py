@@ -1,13 +1,16 @@
 """What the report adds to the figures: alarms, a row for each environment, the meaning of each metric."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.report import HOSTILE, episode, make_run, page_of, step_row
 
 from llmgym.cli.runs import run_file
 from llmgym.report import read_run
+from llmgym.report.data import problems
 from llmgym.report.glossary import GLOSSARY, meaning
 from llmgym.training import RunProgress
 from llmgym.training.config import EnvConfig
@@ -101,3 +104,25 @@ def test_a_metric_of_one_environment_means_what_it_means_elsewhere() -> None:
     assert meaning("env/two digits/weight") == GLOSSARY["episodes"]["env/NAME/weight"]
     assert meaning("reward_part/format") == GLOSSARY["episodes"]["reward_part/NAME"]
     assert meaning("of somebody else") == ""
+
+
+def test_what_was_lost_is_a_problem_of_the_run_with_how_often(tmp_path: Path) -> None:
+    rows = [step_row(1, num_engine_restarts=0), step_row(2, num_engine_restarts=1), step_row(4, num_engine_restarts=2)]
+    run = make_run(tmp_path / "run", metrics=[*rows, step_row(5, num_dropped_stale=8)])
+
+    listed = [(problem.where, problem.what.rpartition(": ")) for problem in problems(run)]
+    assert [(where, what[0].partition(" ")[0], what[2]) for where, what in listed] == [
+        ("training steps 2 to 4", "vLLM", "3"),
+        ("training step 5", "Episodes", "8"),
+    ]
+
+
+def test_an_episode_says_which_weights_sampled_it(tmp_path: Path) -> None:
+    segment = episode().segments[0]
+    ages = np.where(segment.action_mask, 3, -1).astype(np.int32)
+    ages[-1] = 5
+    sampled = episode(segments=(replace(segment, weight_version=ages),))
+
+    page = page_of(make_run(tmp_path / "run", after=[sampled, episode(sample=1)]))
+
+    assert [shown["versions"] for shown in page.data["episodes"]] == [[3, 5], None]

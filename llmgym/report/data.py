@@ -15,6 +15,7 @@ from ..messages import Tokenizer, load_tokenizer
 from ..rollout import load_trajectories
 from ..training import RunConfig, parse_config
 from ..training.record import RunRecord, load_held_out
+from .glossary import GLOSSARY, meaning
 
 Rows = list[dict[str, Any]]
 
@@ -113,7 +114,7 @@ class Problem:
 
 
 def problems(run: RunData) -> Iterator[Problem]:
-    """Invalid episodes and scores, environments left out, and updates with gradients that were not finite."""
+    """Invalid episodes and scores, environments left out, what was lost, and gradients that were not finite."""
     for when, decoding, evaluation in run.evaluations():
         yield from _invalid(f"held-out {when}, {decoding}", evaluation.trajectories)
     for row in run.rows("quarantine"):
@@ -129,6 +130,17 @@ def problems(run: RunData) -> Iterator[Problem]:
             yield from _invalid(f"training step {step}", load_trajectories(stored[step]))
         if row.get("num_non_finite_steps"):
             yield Problem(f"training step {step}", "a gradient was not finite, so the optimizer made no step")
+    yield from _losses(run.rows("train"))
+
+
+def _losses(rows: Rows) -> Iterator[Problem]:
+    """One for each kind of loss that was made good or left out, with how often, over all steps."""
+    for name in (*GLOSSARY["losses"], "num_dropped_stale"):
+        counts = {row["step"]: row[name] for row in rows if row.get(name)}
+        if counts:
+            first, last = min(counts), max(counts)
+            where = f"training step {first}" if first == last else f"training steps {first} to {last}"
+            yield Problem(where, f"{meaning(name).removesuffix('.')}: {sum(counts.values()):g}")
 
 
 def _invalid(where: str, trajectories: Iterable[Trajectory]) -> Iterator[Problem]:

@@ -113,10 +113,16 @@ function card(episode) {
   return details;
 }
 
+/** Which episode it is, and whose weights sampled it. */
+function origin(episode) {
+  const parts = [`task ${episode.task}`, `group ${episode.group}`, `sample ${episode.sample}`];
+  if (episode.versions) parts.push(`sampled with the weights after ${[...new Set(episode.versions)].join(" to ")} updates`);
+  if (isKnown(episode.advantages)) parts.push(`advantage of every sampled token ${shown(episode.advantages)}`);
+  return parts.join(", ");
+}
+
 function body(episode) {
-  const meta = `task ${episode.task}, group ${episode.group}, sample ${episode.sample}` + (isKnown(episode.advantages)
-    ? `, advantage of every sampled token ${shown(episode.advantages)}` : "");
-  const node = element("div", {class: "body"}, element("p", {class: "meta"}, meta));
+  const node = element("div", {class: "body"}, element("p", {class: "meta"}, origin(episode)));
   const tokens = [], shownTurns = new Set();
   const largest = Array.isArray(episode.advantages) ? Math.max(...episode.advantages.map(Math.abs)) : Math.max(Math.abs(episode.advantages || 0), 2);
   let action = 0;

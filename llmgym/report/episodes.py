@@ -81,6 +81,7 @@ def embed(trajectory: Trajectory, texts: TokenTexts, *, is_success: bool) -> dic
         "segments": [_segment(segment.token_ids, segment.action_mask, texts) for segment in trajectory.segments],
         "logprobs": _logprobs(trajectory),
         "advantages": _advantages(trajectory.metadata.get("advantages")),
+        "versions": _versions(trajectory),
         "turns": [_turn(turn) for turn in trajectory.turns],
     }
 
@@ -103,6 +104,13 @@ def _logprobs(trajectory: Trajectory) -> list[float] | None:
         if segment.sampling_logprobs is not None:
             values += segment.sampling_logprobs[segment.action_mask].tolist()
     return [round(value, 3) for value in values]
+
+
+def _versions(trajectory: Trajectory) -> list[int] | None:
+    """The oldest and the newest weights that sampled its tokens, by the number of updates before them."""
+    known = [s.weight_version[s.action_mask] for s in trajectory.segments if s.weight_version is not None]
+    versions = np.concatenate(known) if known else np.array([])
+    return [int(versions.min()), int(versions.max())] if len(versions) else None
 
 
 def _advantages(values: Sequence[float] | None) -> list[float] | float | None:

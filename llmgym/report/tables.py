@@ -91,7 +91,7 @@ def _bar(share: float) -> str:
 
 def problem_table(found: Sequence[Problem]) -> str:
     if not found:
-        return "<p>None: every episode and every score was valid, and every gradient finite.</p>"
+        return "<p>None: every episode and score was valid, every gradient finite, and nothing was lost.</p>"
     rows = "".join(_row(problem.where, [problem.what]) for problem in found[:_MAX_PROBLEMS])
     more = f"<p>and {len(found) - _MAX_PROBLEMS} more.</p>" if len(found) > _MAX_PROBLEMS else ""
     return f'<div class="scroll"><table><caption>{len(found)} in all</caption><tbody>{rows}</tbody></table></div>{more}'
