@@ -1,6 +1,6 @@
 """How good a policy is on tasks it has not learned from."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 from ..episode import Task, TaskSource, Trajectory
 from ..errors import ConfigError
 from ..progress import RunProgress
-from ..rollout import Collector, Tally, plan_groups
+from ..rollout import Collector, OnEpisode, Tally, plan_groups
 from ..sampling import Sampler, SamplingParams
 from .folder import EvaluationFolder
 from .policies import Player, TextPolicy, opened
@@ -189,7 +189,7 @@ async def evaluate_sampler(
     num_samples: int = 1,
     sampling: SamplingParams,
     seed: int,
-    on_episode: Callable[[Trajectory], None] | None = None,
+    on_episode: OnEpisode | None = None,
 ) -> Evaluation:
     """The collector's sampler on `tasks`, `num_samples` episodes each."""
     plans = plan_groups(tasks, group_size=num_samples, seed=(seed,))

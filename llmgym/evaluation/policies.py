@@ -9,20 +9,19 @@ from inspect import isawaitable, iscoroutinefunction
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from ..episode import TokenEnv, Trajectory
+from ..episode import TokenEnv
 from ..episode.waiting import run_to_end
 from ..errors import ConfigError, InfrastructureError, InvalidAction, SamplerError
 from ..extras import require
 from ..messages import Message, load_tokenizer, whole_text
 from ..registry import SAMPLERS
-from ..rollout import Collector, EnvPool, EpisodePlan, make_collector
+from ..rollout import Collector, EnvPool, EpisodePlan, OnEpisode, make_collector
 from ..sampling import EndpointSampler, Sampler, SamplingParams, WrittenTurn, make_sampler
 from ..threads import DaemonThreads
 
 TextPolicy = Callable[[Sequence[Mapping[str, str]]], str | Awaitable[str]]
 """From the conversation so far, as role and content, to the policy's next message; it may be asynchronous."""
 
-OnEpisode = Callable[[Trajectory], None]
 
 _END_BYTES = 2**20
 

@@ -1,6 +1,6 @@
 """Environments times a sampler gives trajectories; trajectories on disk."""
 
-from .collect import Collector, collect, groups_of, has_too_long_prompt, make_collector
+from .collect import Collector, OnEpisode, collect, groups_of, has_too_long_prompt, make_collector
 from .cursor import TaskCursor
 from .demonstrate import demonstrate
 from .env_pool import EnvPool
@@ -14,6 +14,7 @@ __all__ = [
     "Collector",
     "EnvPool",
     "EpisodePlan",
+    "OnEpisode",
     "Rescored",
     "Tally",
     "TaskCursor",

@@ -22,6 +22,9 @@ from .plan import EpisodePlan, plan_groups
 from .tally import Tally
 from .written_turn import write_turn
 
+OnEpisode = Callable[[Trajectory], None]
+"""Hears of each episode as it ends."""
+
 _MAX_THREADS = 32
 
 
@@ -96,11 +99,7 @@ class Collector:
         return {"num_replaced_envs": num_replaced, **getattr(self.sampler, "counts", {})}
 
     async def run(
-        self,
-        plans: Sequence[EpisodePlan],
-        sampling: SamplingParams,
-        *,
-        on_episode: Callable[[Trajectory], None] | None = None,
+        self, plans: Sequence[EpisodePlan], sampling: SamplingParams, *, on_episode: OnEpisode | None = None
     ) -> list[Trajectory]:
         """Run all planned episodes; the answers are in the order of the plans.
 
@@ -119,11 +118,7 @@ class Collector:
         return trajectories
 
     async def play(
-        self,
-        plans: Sequence[EpisodePlan],
-        sampling: SamplingParams,
-        *,
-        on_episode: Callable[[Trajectory], None] | None = None,
+        self, plans: Sequence[EpisodePlan], sampling: SamplingParams, *, on_episode: OnEpisode | None = None
     ) -> list[Trajectory]:
         """As `run`, however many prompts are too long."""
         _require_no_endings(sampling)

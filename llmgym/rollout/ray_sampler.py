@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..sampling import SamplingParams
 from ..sampling.ray_cluster import ActorLost, Member
 from ..sampling.ray_fleet import Fleet
 from ..sampling.ray_samplers import RaySamplers
-from .collect import Collector
+from .collect import Collector, OnEpisode
 from .env_pool import EnvPool
 from .env_worker import EnvWorker, WorkerSpec
 from .plan import EpisodePlan
@@ -45,11 +45,7 @@ class ReplayingCollector(Collector):
         return {**super().counts, "num_replayed_episodes": self.num_replayed}
 
     async def play(
-        self,
-        plans: Sequence[EpisodePlan],
-        sampling: SamplingParams,
-        *,
-        on_episode: Callable[[Trajectory], None] | None = None,
+        self, plans: Sequence[EpisodePlan], sampling: SamplingParams, *, on_episode: OnEpisode | None = None
     ) -> list[Trajectory]:
         """As `Collector.play`.
 
@@ -138,11 +134,7 @@ class RayCollector(ReplayingCollector):
         return {**counts, "num_lost_workers": self.num_lost}
 
     async def play(
-        self,
-        plans: Sequence[EpisodePlan],
-        sampling: SamplingParams,
-        *,
-        on_episode: Callable[[Trajectory], None] | None = None,
+        self, plans: Sequence[EpisodePlan], sampling: SamplingParams, *, on_episode: OnEpisode | None = None
     ) -> list[Trajectory]:
         """As `ReplayingCollector.play`."""
         try:

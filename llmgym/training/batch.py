@@ -1,13 +1,13 @@
 """The batch of one training step: groups that the agent selected, and replacements of those that it dropped."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..episode import Trajectory
 from ..learning import Agent, RolloutSpec
 from ..learning.agent import Group
-from ..rollout import Collector, TaskMixture, groups_of, plan_groups
+from ..rollout import Collector, OnEpisode, TaskMixture, groups_of, plan_groups
 
 
 @dataclass(eq=False)
@@ -39,7 +39,7 @@ async def collect_batch(
     *,
     num_groups: int,
     seed: tuple[int, ...],
-    on_episode: Callable[[Trajectory], None] | None = None,
+    on_episode: OnEpisode | None = None,
 ) -> Batch:
     """Collect groups until the agent has selected `num_groups`, or `rollout.resample_rounds` further rounds were made.
 

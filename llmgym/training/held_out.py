@@ -1,12 +1,10 @@
 """The evaluations of a run on held-out tasks."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..episode import Trajectory
 from ..evaluation import Evaluation
 from ..progress import RunProgress
-from ..rollout import plan_groups
+from ..rollout import OnEpisode, plan_groups
 from ..sampling import SamplingParams
 from .alarms import AlarmWatch
 from .describe import describe_by_env
@@ -37,7 +35,7 @@ class HeldOut:
         return len(self.parts.held_out)
 
     async def evaluate(
-        self, step: int, on_episode: Callable[[Trajectory], None] | None = None, *, phase: str = "evaluation"
+        self, step: int, on_episode: OnEpisode | None = None, *, phase: str = "evaluation"
     ) -> dict[str, Evaluation]:
         """By decoding: sampled as in training, and greedy; told as a `phase`, alarms hear of evaluations alone."""
         collector = self.parts.collector
