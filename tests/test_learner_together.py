@@ -48,16 +48,24 @@ def rows_of(seed: int, *, is_kept: bool) -> list[list[Trajectory]]:
     return [[replace(row, segments=tuple(map(changed, row.segments))) for row in group] for group in groups]
 
 
-def learn(agent: Any, *, is_kept: bool, is_resumed: bool = False, **settings: Any) -> tuple[list[Any], dict[str, Any]]:
-    """Metrics and weights after two updates; a third learner takes over in between if `is_resumed`."""
-    config = LearnerConfig(learning_rate=1e-3, max_sampling_gap=9.0, seed=3, **settings)
-    learner, metrics = Learner(tiny_model(5).double(), agent, config), []
+def learn(
+    agent: Any,
+    *,
+    is_kept: bool,
+    is_resumed: bool = False,
+    rate: float = 1e-3,
+    dtype: Any = torch.float64,
+    **settings: Any,
+) -> tuple[list[Any], Learner]:
+    """Metrics of two updates, and who made them; another learner takes over in between if `is_resumed`."""
+    config = LearnerConfig(learning_rate=rate, max_sampling_gap=9.0, seed=3, **settings)
+    learner, metrics = Learner(tiny_model(5).to(dtype), agent, config), []
     for update in range(2):
         metrics.append(learner.update(rows_of(update, is_kept=is_kept)))
         if is_resumed and update == 0:
-            state, learner = learner.state_dict(), Learner(tiny_model(5).double(), agent, config)
+            state, learner = learner.state_dict(), Learner(tiny_model(5).to(dtype), agent, config)
             learner.load_state_dict(state)
-    return metrics, learner.policy.module.state_dict()
+    return metrics, learner
 
 
 CRITICS = {kind: CriticConfig(kind=kind, learning_rate=1e-2) for kind in ("head", "model")}
@@ -88,5 +96,28 @@ def test_options_together_learn_what_the_plain_path_learns(agent, is_kept, setti
 
     for one, other in zip(plain[0], found[0], strict=True):
         assert one == pytest.approx(other, rel=1e-3, abs=1e-5)
-    for name, weight in plain[1].items():
-        torch.testing.assert_close(found[1][name], weight, rtol=1e-4, atol=2e-5)
+    weights = [learner.policy.module.state_dict() for _, learner in (plain, found)]
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize(("agent", "is_kept", "settings"), TOGETHER[2:4])
+def test_options_together_move_the_masters_of_weights_in_bfloat16_as_the_plain_path_does(
+    agent, is_kept, settings, monkeypatch
+):
+    options = {"is_kept": is_kept, "rate": 1e-4, "dtype": torch.bfloat16, **settings}
+    monkeypatch.setattr(packing, "_pays", lambda *_: False)
+    plain = learn(agent, **options)[1]
+
+    monkeypatch.setattr(packing, "_pays", lambda *_: True)
+    monkeypatch.setattr(head_logprobs, "_MAX_PLAIN_LOGITS", 0)
+    compute = ComputeConfig(gradient_checkpointing=True, fused=True, offload_optimizer=True)
+    found = learn(agent, is_resumed=True, microbatch_tokens=40, compute=compute, **options)[1]
+
+    start = torch.cat([weight.flatten() for weight in tiny_model(5).bfloat16().float().parameters()])
+    moved = [
+        torch.cat([master.detach().flatten() for master in learner.steps._masters[0].of.values()]) - start
+        for learner in (plain, found)
+    ]
+    # Masters that are rounded when a learner takes over, or not kept, make this 0.5.
+    assert float((moved[1] - moved[0]).norm() / moved[0].norm()) < 0.1
