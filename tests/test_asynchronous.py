@@ -150,6 +150,20 @@ def test_a_group_that_took_too_long_is_dropped_whole_or_learned_from(
     assert all(len(batch.groups) == 2 and all(len(group) == 2 for group in batch.groups) for batch in batches)
 
 
+def test_of_the_groups_that_ended_the_first_begun_is_learned_from_first() -> None:
+    async def play() -> list[Any]:
+        late = asyncio.Event()
+        source, _ = source_of(lambda number: late if number == 0 else None, max_staleness=3)
+        first = await turn(source, 1)
+        late.set()
+        await asyncio.sleep(0.01)
+        return [first, await turn(source, 2)]
+
+    batches = asyncio.run(asyncio.wait_for(play(), 10))
+
+    assert [group_ids(batch) for batch in batches] == [[1, 2], [0, 3]]
+
+
 @pytest.mark.parametrize("max_staleness", [0, 1, 3])
 def test_no_more_groups_are_begun_than_the_bound_allows_however_long_the_learner_takes(max_staleness: int) -> None:
     async def play() -> tuple[int, list[Any]]:

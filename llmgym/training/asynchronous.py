@@ -33,7 +33,10 @@ class Draw:
 
 
 class Asynchronous:
-    """Groups are begun as soon as there is room, and learned from in the order in which they end.
+    """Groups are begun as soon as there is room; of those that have ended, the first begun is learned from first.
+
+    In the order in which they end, long episodes would be learned from late, or dropped, and where length goes with
+    failure that is a choice by reward.
 
     A group is *outstanding* from its beginning until the weights have learned from it, or it was dropped. At most
     (max_staleness + 1) * tasks_per_step are. Each update settles tasks_per_step of them, so a group is learned from
@@ -45,7 +48,8 @@ class Asynchronous:
         assert collection.agent.rollout is not None
         self._rollout = collection.agent.rollout
         self._running: dict[asyncio.Task[list[Trajectory]], Draw] = {}
-        self._ended: deque[tuple[Draw, list[Trajectory]]] = deque()
+        self._ended: dict[int, tuple[Draw, list[Trajectory]]] = {}
+        """By number."""
         self._taken: list[Draw] = []
         """Of the batch that is learned from."""
         self._again: deque[Draw] = deque()
@@ -57,7 +61,7 @@ class Asynchronous:
         self._news = asyncio.Event()
 
     async def batch(self, step: int) -> Batch:
-        """The next groups that ended; more of them for those that are too old, or that the agent does not select."""
+        """Groups that ended; more of them for those that are too old, or that the agent does not select."""
         batch, num_groups = Batch(), self._collection.num_groups
         self._version = step - 1
         for round_index in range(1 + self._rollout.resample_rounds):
@@ -102,7 +106,7 @@ class Asynchronous:
 
     def task_state(self) -> dict[str, Any]:
         """What is outstanding is collected again."""
-        draws = [*self._taken, *(draw for draw, _ in self._ended), *self._running.values(), *self._again]
+        draws = [*self._taken, *(draw for draw, _ in self._ended.values()), *self._running.values(), *self._again]
         again = [[draw.number, draw.env, draw.position] for draw in sorted(draws, key=lambda draw: draw.number)]
         return {**self._collection.task_state(), "again": again, "num_begun": self._num_begun}
 
@@ -168,7 +172,7 @@ class Asynchronous:
             return
         failure = running.exception()
         if failure is None:
-            self._ended.append((draw, running.result()))
+            self._ended[draw.number] = draw, running.result()
             if not self._collection.parts.collector.has_begun:
                 self._num_too_long += 1
                 # One group alone does not tell that all prompts are too long.
@@ -179,12 +183,12 @@ class Asynchronous:
         self._begin_groups()
 
     async def _next_fresh(self, batch: Batch) -> tuple[Draw, list[Trajectory]]:
-        """The next group that ended and may be learned from."""
+        """The first begun of the groups that ended and may be learned from."""
         while True:
             self._raise_failure()
             self._begin_groups()
             while self._ended:
-                draw, trajectories = self._ended.popleft()
+                draw, trajectories = self._ended.pop(min(self._ended))
                 is_stale = oldest(trajectories, self._version) > self._config.max_staleness
                 if not is_stale or self._config.stale == "correct":
                     self._taken.append(draw)
