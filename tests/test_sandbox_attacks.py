@@ -95,10 +95,10 @@ def attempt(sandbox, entry: dict, hits: list[str]) -> list[str]:
         faults.append("a hostile program got full reward")
     if wanted == 1 and not grading.is_all_passed:
         faults.append(f"an honest program failed: {[result.reason for result in grading.results]}")
-    if wall_s > entry["timeout_s"] * max(1, len(grading.outcomes)) + 2:
+    if wall_s > entry["timeout_s"] * max(1, len(grading.outcomes)) + 10:  # a busy machine is slow
         faults.append(f"wall_over: {wall_s:.1f} s")
     output = "".join(outcome.stdout.text + outcome.stderr.text for outcome in grading.outcomes)
-    if not until(lambda: len(guest_processes()) <= before, 0.5):
+    if not until(lambda: len(guest_processes()) <= before):
         faults.append("process_survives")
     if own_memory_mib() > memory_before + 64:
         faults.append("grader_memory_over")
