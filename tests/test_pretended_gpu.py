@@ -238,6 +238,26 @@ def test_the_sampler_samples_the_same_on_a_gpu_also_with_weights_that_come_from_
         assert kept[0] == kept[1]
 
 
+@pytest.mark.parametrize(("cut", "num_waits"), [({}, 1), ({"top_k": 4}, 3)], ids=["whole", "kept sets"])
+def test_the_sampler_waits_for_the_gpu_where_it_reads_the_tokens_of_a_step_and_nowhere_else(cut, num_waits):
+    params = SamplingParams(max_new_tokens=4, temperature=0.9, **cut)
+
+    async def episode(sampler, prompt, seed):
+        async with sampler.session(seed=seed) as session:
+            await session.sample(prompt, params)
+
+    async def group(sampler):
+        await asyncio.gather(*(episode(sampler, prompt, seed) for seed, prompt in enumerate([[1, 2], [1, 2], [3]])))
+
+    with PretendedGPU() as gpu:
+        sampler = TorchSampler(tiny_model().to("cuda"), max_batch=3)
+        gpu.waits.clear()
+        asyncio.run(group(sampler))
+
+    assert {place.rpartition(":")[0] for _, place in gpu.waits} == {"llmgym.sampling.next_token"}
+    assert gpu.num_waits == 4 * num_waits
+
+
 def test_a_reward_model_judges_the_same_on_a_gpu():
     torch.manual_seed(0)
     sizes = {"vocab_size": 264, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_labels": 1}

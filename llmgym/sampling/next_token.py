@@ -9,6 +9,7 @@ from torch import Tensor
 from ..errors import SamplerError
 from .distribution import draw, processed_logits
 from .params import SamplingParams
+from .sending import sent
 
 
 def next_tokens(
@@ -36,12 +37,12 @@ def next_tokens(
     if not keeps_all or any(value not in (0, 1) for value in temperature):
         logits_NV = processed_logits(
             logits_NV,
-            torch.tensor(temperature, device=device),
-            None if keeps_all else torch.tensor([one.top_k for one in params], device=device),
-            None if keeps_all else torch.tensor([one.top_p for one in params], device=device),
+            sent(temperature, device),
+            None if keeps_all else sent([one.top_k for one in params], device),
+            None if keeps_all else sent([one.top_p for one in params], device),
         )
-    is_greedy_N = None if 0 not in temperature else torch.tensor([value == 0 for value in temperature], device=device)
-    tokens_N, logprobs_N = draw(logits_NV, is_greedy_N, torch.tensor(uniforms, dtype=torch.float64, device=device))
+    is_greedy_N = None if 0 not in temperature else sent([value == 0 for value in temperature], device)
+    tokens_N, logprobs_N = draw(logits_NV, is_greedy_N, sent(uniforms, device, torch.float64))
     # One transfer: a device is waited for once a step. Ids are exact in float64.
     tokens, logprobs = torch.stack([tokens_N.double(), logprobs_N]).cpu().numpy()
     if not np.isfinite(logprobs).all():

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .sending import sent
+
 _FIRST_CAPACITY = 64
 
 
@@ -107,9 +109,12 @@ class SlotCache:
 
     def move(self, sources: Sequence[int], targets: Sequence[int], length: int) -> None:
         """Give each target row the first `length` positions of its source row, all at once."""
-        for stored in (*self._keys, *self._values):
-            if stored is not None:
-                stored[[*targets], :, :length] = stored[[*sources], :, :length]
+        layers = [stored for stored in (*self._keys, *self._values) if stored is not None]
+        if not layers:
+            return
+        given, taken = (sent([*rows], layers[0].device, torch.int64) for rows in (targets, sources))
+        for stored in layers:
+            stored[given, :, :length] = stored[taken, :, :length]
 
     def _reserve(self, length: int) -> None:
         if length <= self._capacity:

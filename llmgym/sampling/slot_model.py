@@ -13,6 +13,7 @@ from transformers import AttentionInterface
 from ..errors import ConfigError
 from .head import base_and_head
 from .plain_decoder import is_plain, is_untouched, plain_states
+from .sending import sent
 from .slot_attention import CURRENT_PASS, SlotPass, slot_attention
 from .slot_cache import SlotCache
 
@@ -105,7 +106,7 @@ class SlotModel:
             logits = torch.cat([self._decode(decoded), self._prefill(prefilled)])
         else:
             logits = self._decode(decoded, beside=prefilled)
-        return logits[torch.from_numpy(np.argsort(ones + many)).to(logits.device)]
+        return logits[sent(np.argsort(ones + many), logits.device)]
 
     # -- one token for each row --------------------------------------------------------------------------------
 
@@ -120,16 +121,16 @@ class SlotModel:
         places[rows] = num_held
         positions, ids = np.zeros(num_rows, np.int64), np.zeros(num_rows, np.int64)
         positions[rows], ids[rows] = num_held, [ids[0] for ids in decoded.new_ids]
-        tensors = torch.from_numpy(np.stack([places, positions, ids])).to(device)
+        tensors = sent(np.stack([places, positions, ids]), device)
         length, running = int(places.max()) + 1, SlotPass(tensors[1][:, None], buckets)
-        wanted = torch.from_numpy(rows).to(device)
+        wanted = sent(rows, device)
         if beside is None:
             self._cache.begin_decode(tensors[0], length)
             states = self._run(tensors[2][:, None], tensors[1][:, None], running)[:, 0]
             return self._logits(states[wanted])
         joined_ids, sizes = _padded(beside.new_ids, device)
         num_joined, longest = joined_ids.shape
-        joined_rows = torch.from_numpy(self._row_of[beside.slots]).to(device)
+        joined_rows = sent(self._row_of[beside.slots], device)
         joined_positions = torch.arange(longest, device=device).expand(num_joined, -1)
         self._cache.begin_mixed(tensors[0], max(length, longest), joined_rows, longest)
         running.beside = (SlotPass(joined_positions, [(0, num_joined, longest)], is_prefill=True), self._cache)
@@ -213,16 +214,16 @@ class SlotModel:
         logits = torch.cat([self._prefill_pass([todo[place] for place in places]) for places in passes])
         if order == list(range(len(order))):
             return logits
-        return logits[torch.from_numpy(np.argsort([place for places in passes for place in places])).to(logits.device)]
+        return logits[sent(np.argsort([place for places in passes for place in places]), logits.device)]
 
     def _prefill_pass(self, rows_held_ids: Sequence[tuple[int, int, Sequence[int]]]) -> Tensor:
         """One forward pass over the rows, all of which hold something, or none of which does."""
         device = self._model.device
         rows, held, new_ids = zip(*rows_held_ids, strict=True)
         ids, sizes = _padded(new_ids, device)
-        longest, starts = ids.shape[1], torch.tensor(held, device=device)
+        longest, starts = ids.shape[1], sent(held, device)
         ends = starts + sizes - 1
-        positions, index = starts[:, None] + torch.arange(longest, device=device), torch.tensor(rows, device=device)
+        positions, index = starts[:, None] + torch.arange(longest, device=device), sent(rows, device)
         if any(held):
             length = max(held) + longest
             self._cache.begin_extension(index, positions, length)
@@ -296,8 +297,8 @@ class _Rows:
 def _padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
     """Ids with 0 behind those of shorter rows, int64[n, q], and how many there are of each, int64[n]."""
     longest = max(map(len, rows))
-    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
-    return ids, torch.tensor([len(row) for row in rows], device=device)
+    ids = sent([[*row, *[0] * (longest - len(row))] for row in rows], device)
+    return ids, sent([len(row) for row in rows], device)
 
 
 def _cost(buckets: Sequence[tuple[int, int, int]]) -> int:

@@ -15,6 +15,7 @@ from ..messages.tokenizer import Tokenizer
 from .cached_model import cached_model
 from .next_token import next_tokens
 from .sampler import FinishReason, WeightSource
+from .sending import sent
 from .torch_session import Request, TorchSession
 
 _SHARE_THAT_JOINS = 8
@@ -315,7 +316,7 @@ class TorchSampler:
         for request in self._running:
             request.session.held_ids.append(request.token_ids[-1])
         if followers:
-            logits = logits[[place[request] for request in [*joining, *self._running]]]
+            logits = logits[sent([place[request] for request in [*joining, *self._running]], logits.device)]
         requests, self._running = [*joining, *self._running], []
         self._sample_next(requests, logits)
 
