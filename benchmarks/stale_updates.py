@@ -67,9 +67,10 @@ CORRECTIONS: Mapping[str, tuple[Weigh, float]] = {
 }
 """By what the table calls them, with the norm that gradients are clipped to."""
 RUNS = [
-    *[(0, "truncate at 2")],  # of the newest weights, whose weights are all 1
-    *[(age, name) for age in (1, 4) for name in ("truncate at 2", "clip 0.8 to 1.2")],
+    (0, "truncate at 2"),  # of the newest weights, all of whose weights are 1
+    *[(1, name) for name in ("truncate at 2", "clip 0.8 to 1.2")],
     *[(2, name) for name in CORRECTIONS],
+    *[(4, name) for name in ("truncate at 2", "clip 0.8 to 1.2")],
 ]
 
 
