@@ -1,6 +1,7 @@
 """Adapters on weights in 4 bits learn as on the same weights in float32."""
 
 import copy
+import logging
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,9 @@ def test_an_adapter_of_quantised_weights_is_loaded_by_peft_and_refuses_to_be_mer
     torch.testing.assert_close(logits_of(loaded), logits_of(learner.policy.module))
     with pytest.raises(ConfigError, match="take no adapter into themselves"):
         learner.weight_source(merge=True)
+
+
+def test_nobody_is_advised_to_fetch_kernels_that_have_no_gradient(folder: Path) -> None:
+    from bitsandbytes.backends.cpu import ops
+
+    assert not ops.logger.isEnabledFor(logging.WARNING)

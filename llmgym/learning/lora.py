@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +21,10 @@ from ..errors import CheckpointError, ConfigError
 from ..extras import require
 from .agent import ModelOutputs
 from .model import Policy
+
+# peft imports bitsandbytes where it is installed. On some processors that advises people to install a package which
+# fetches kernels for passes without gradient, and `load_quantised` has no use for these.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 _NAME = "default"
 """peft's own name for the adapter of a model that has one."""
