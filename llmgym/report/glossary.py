@@ -66,7 +66,8 @@ GLOSSARY: Mapping[str, Mapping[str, str]] = {
         "kl": "Estimated KL divergence from the reference policy, nats a token.",
         "correction_weight_mean": "Mean importance weight, learner against sampler, before bounds.",
         "correction_weight_max": "The largest such weight.",
-        "correction_cut_share": "Share of tokens whose weight was out of bounds.",
+        "correction_cut_share": "Share of tokens whose weight was out of bounds; to clip, those alone that the "
+        "advantage pushes farther.",
     },
     "agreement": {
         "sampler_kl": "KL divergence of the learner's policy from the sampler's, k3 estimate, nats a token; 0 where "
