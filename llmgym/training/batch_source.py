@@ -101,9 +101,9 @@ class Synchronous:
         return update()
 
     async def hand_over(self, source: WeightSource, *, version: int) -> Mapping[str, float]:
-        """Nothing is being sampled."""
-        await self._collection.parts.sampler.wake()
+        """The weights first: only with them does a sampler need its memory for keys and values, too."""
         await self._collection.parts.sampler.update_weights(source, version=version)
+        await self._collection.parts.sampler.wake()
         return {}
 
     def task_state(self) -> dict[str, Any]:
