@@ -131,8 +131,6 @@ class Masters:
         """By the parameter that they stand for."""
         for parameter in module.parameters():
             is_half = parameter.dtype.itemsize < 4 and config.master_weights
-            if hasattr(parameter, "full_tensor"):  # a part of a weight of several processes, which have their own way
-                continue
             if parameter.requires_grad and (is_half or config.offload_optimizer):
                 dtype = torch.float32 if is_half else parameter.dtype
                 device = torch.device("cpu") if config.offload_optimizer else parameter.device

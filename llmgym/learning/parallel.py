@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -23,7 +25,7 @@ from torch import Tensor
 from ..episode import Trajectory
 from ..errors import ConfigError, LearnerError, LLMGymError
 from .microbatches import plan_microbatches
-from .model import num_input_tokens
+from .model import num_input_tokens, prompts_and_lengths
 from .packing import Way
 from .update_metrics import UpdateReport
 
@@ -153,23 +155,58 @@ def deal_passes(
         plan = plan_microbatches(trajectories, units, microbatch_tokens=microbatch_tokens, packing=packing)
         return [[Pass(rows) for rows in plan]]
 
-    def cost(unit: list[int]) -> int:
-        return sum(math.prod(num_input_tokens(trajectories[row])) for row in unit)
-
-    shares: list[list[list[int]]] = [[] for _ in range(num_ranks)]
-    loads = [0] * num_ranks
-    for unit in sorted(units, key=cost, reverse=True):
-        rank = loads.index(min(loads))
-        shares[rank].append(unit)
-        loads[rank] += cost(unit)
+    shares = (
+        _deal(trajectories, units, num_ranks) if packing is None else _deal_families(trajectories, units, num_ranks)
+    )
     plans = [
         plan_microbatches(trajectories, share, microbatch_tokens=microbatch_tokens, packing=packing) for share in shares
     ]
     most = max(map(len, plans))
     if not most:
         return [[] for _ in plans]
-    idle = Pass(min(units, key=cost), counts=False)
+    idle = Pass(min(units, key=partial(_num_padded, trajectories)), counts=False)
     return [[Pass(rows) for rows in plan] + [idle] * (most - len(plan)) for plan in plans]
+
+
+def _deal(trajectories: Sequence[Trajectory], units: list[list[int]], num_ranks: int) -> list[list[list[int]]]:
+    """The costliest first, each to the process with the least to do."""
+    shares: list[list[list[int]]] = [[] for _ in range(num_ranks)]
+    loads = [0] * num_ranks
+    for unit in sorted(units, key=partial(_num_padded, trajectories), reverse=True):
+        rank = loads.index(min(loads))
+        shares[rank].append(unit)
+        loads[rank] += _num_padded(trajectories, unit)
+    return shares
+
+
+def _num_padded(trajectories: Sequence[Trajectory], unit: list[int]) -> int:
+    return sum(math.prod(num_input_tokens(trajectories[row])) for row in unit)
+
+
+def _deal_families(trajectories: Sequence[Trajectory], units: list[list[int]], num_ranks: int) -> list[list[list[int]]]:
+    """Units that begin with one prompt to one process, which computes it once; only who has its fair share already
+    leaves the rest of them to the next. So at most `num_ranks - 1` are in two, and nobody has more than his share and
+    one unit."""
+    segments = [[segment for row in unit for segment in prompts_and_lengths(trajectories[row])] for unit in units]
+    num_of = Counter(prompt for unit in segments for prompt, _ in unit)
+
+    def cost(index: int) -> float:  # 4 bytes a token of a prompt, which those that begin with it share
+        return sum(length - len(prompt) / 4 * (1 - 1 / num_of[prompt]) for prompt, length in segments[index])
+
+    families: dict[bytes, list[int]] = {}
+    for index, unit in enumerate(segments):
+        families.setdefault(unit[0][0], []).append(index)
+    fair = sum(map(cost, range(len(units)))) / num_ranks
+    shares: list[list[list[int]]] = [[] for _ in range(num_ranks)]
+    loads = [0.0] * num_ranks
+    for family in sorted(families.values(), key=lambda family: sum(map(cost, family)), reverse=True):
+        rank = loads.index(min(loads))
+        for index in sorted(family, key=cost, reverse=True):
+            if loads[rank] >= fair:
+                rank = loads.index(min(loads))
+            shares[rank].append(units[index])
+            loads[rank] += cost(index)
+    return shares
 
 
 @contextmanager

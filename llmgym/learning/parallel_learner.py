@@ -6,7 +6,6 @@ import copy
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,17 +84,11 @@ class ParallelLearner(Learner):
         return self._given
 
     def _distribute(self) -> None:
-        config, has_adapter = self.config.parallel, self.config.lora is not None
+        config = self.config.parallel
         self._given, self._given_dtype = self.policy, next(self.policy.module.parameters()).dtype
-        if has_adapter:
+        if self.config.lora is not None:
             self._base_fingerprint = base_fingerprint(self._given.module)
         self.policy = _copy_of(self._given)
-        if self._given_dtype.itemsize < 4 and self.config.compute.master_weights and not has_adapter:
-            # The parts are the masters: passes gather them in the type of the model.
-            self.policy.module.float()
-            if isinstance(self.critic, CriticModel):
-                self.critic.float()
-            config = replace(config, compute_dtype=config.compute_dtype or "bfloat16")
         head = self.critic if isinstance(self.critic, CriticHead) else None
         self.policy = ShardedPolicy(self.policy, config, critic_head=head)
         if isinstance(self.critic, CriticModel):
@@ -197,7 +190,7 @@ class ParallelLearner(Learner):
         """As `Learner.load_state_dict`: in process 0 of a whole state, in the others of that one `without_tensors`."""
         self._tell("load_state_dict", without_tensors(state))
         own = super().state_dict()
-        like = {**own, "steps": {"optimizer": optimizer_like(self.steps.optimizer)}}
+        like = {**own, "steps": {**own["steps"], "optimizer": optimizer_like(self.steps.optimizer)}}
         with naming_lost_processes():
             parts = spread(state, like, self.ranks)
             super().load_state_dict(parts)
@@ -216,14 +209,11 @@ def require_parallel(config: LearnerConfig) -> None:
     Raises:
         ConfigError: there is one.
     """
-    compute = config.compute
-    for name, is_set in (
-        ("compute.compile", compute.compile),
-        ("compute.offload_optimizer", compute.offload_optimizer),
-        ("compute.offload_activations", compute.offload_activations),
-    ):
-        if is_set:
-            raise ConfigError(f"learner.{name} is set, but works in one process only. Run one, or leave it out.")
+    if config.compute.compile:
+        raise ConfigError(
+            "learner.compute.compile is set, but works in one process only: around layers whose weights are gathered "
+            "for each pass, compiling takes minutes on a CPU. Run one process, or leave it out."
+        )
 
 
 def _copy_of(policy: Policy) -> Policy:

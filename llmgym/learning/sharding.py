@@ -170,13 +170,15 @@ class GatheredWeights:
 
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor of which this process has a part."""
+    if isinstance(tensor, DTensor):
+        tensor = tensor.to(tensor.device_mesh.device_type)  # those of an optimizer may be on the CPU
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def gathered(state: Any) -> Any:
     """A state with all its tensors whole, on the CPU where they were parts; every process must call it."""
     if isinstance(state, DTensor):
-        return state.full_tensor().cpu()
+        return whole(state).cpu()
     if isinstance(state, Mapping):
         return {name: gathered(value) for name, value in state.items()}
     if isinstance(state, (list, tuple)):
@@ -220,10 +222,11 @@ def spread(state: Any, like: Any, ranks: Ranks) -> Any:
             return distribute_tensor(moved, like.device_mesh, like.placements, src_data_rank=None)
         return tensor
     if isinstance(state, Mapping):
-        entries = like if isinstance(like, Mapping) else {}
-        return {name: spread(value, entries.get(name), ranks) for name, value in state.items()}
+        named = like if isinstance(like, Mapping) else {}
+        return {name: spread(value, named.get(name), ranks) for name, value in state.items()}
     if isinstance(state, (list, tuple)):
-        return type(state)(spread(value, None, ranks) for value in state)
+        entries = like if isinstance(like, (list, tuple)) and len(like) == len(state) else [None] * len(state)
+        return type(state)(spread(value, entry, ranks) for value, entry in zip(state, entries, strict=True))
     return state
 
 

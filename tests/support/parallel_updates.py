@@ -74,6 +74,7 @@ def cases() -> dict[str, Case]:
     shared = CriticConfig(learning_rate=1e-2, stop_gradient=False)
     late = CriticConfig(learning_rate=1e-2, warmup_updates=1)
     kl = KLConfig(coef=0.1, estimator="k3", placement="loss")
+    moved = ComputeConfig(offload_activations=True, offload_optimizer=True)
     kept_less = ComputeConfig(gradient_checkpointing=True, fused=True)
     lora, on_head = LoRAConfig(r=4), LoRAConfig(r=4, use_rslora=True, target_modules=("q_proj", "lm_head"))
     return {
@@ -92,13 +93,16 @@ def cases() -> dict[str, Case]:
         "bfloat16": Case(
             GRPO(), updates=1, settings={"microbatch_tokens": 40, "parallel": HALF, "max_sampling_gap": 9}
         ),
-        "half": Case(GRPO(), updates=3, settings={"max_sampling_gap": 9.0}, dtype=torch.bfloat16),
+        "half": Case(
+            GRPO(), updates=3, settings={"max_sampling_gap": 9.0, "microbatch_tokens": 40}, dtype=torch.bfloat16
+        ),
         "checkpointing": Case(GRPO(), settings={"compute": kept_less}),
         "lora": Case(GRPO(), settings={"lora": lora, "kl": kl, "microbatch_tokens": 40}),
         "lora, on the head too": Case(GRPO(), settings={"lora": on_head, "compute": kept_less}),
         "lora, dora": Case(GRPO(epochs=2), settings={"lora": replace(lora, use_dora=True), "microbatch_tokens": 30}),
         "lora, ppo, critic of its own": Case(PPO(minibatches=2), settings={"lora": lora, "critic": model}),
         "lora, half": Case(GRPO(), settings={"lora": lora, "max_sampling_gap": 9.0, "kl": kl}, dtype=torch.bfloat16),
+        "offloaded": Case(PPO(minibatches=2), settings={"compute": moved, "critic": model, "microbatch_tokens": 40}),
         "pairs": Case(Pairs(), groups=5, size=2, settings={"microbatch_tokens": 30}),
     }
 
@@ -189,7 +193,7 @@ def _other() -> torch.nn.Module:
     return tiny_model(seed=7).double()
 
 
-RESUMED = ("ppo, critic of its own", "lora", "lora, ppo, critic of its own")
+RESUMED = ("ppo, critic of its own", "half", "offloaded", "lora", "lora, ppo, critic of its own")
 """Cases whose states travel between one process and two."""
 
 
