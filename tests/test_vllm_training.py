@@ -118,9 +118,9 @@ def test_asynchronous_runs_change_the_weights_of_turns_under_way_within_their_bo
 def test_a_run_whose_weights_do_not_reach_vllm_is_stopped_with_the_reason(train, monkeypatch):
     write, written = MemoryTransfer._write, []
 
-    def write_once(self, source, bytes_N):
+    def write_once(self, source, views):
         if not written:
-            write(self, source, bytes_N)
+            write(self, source, views)
         written.append(source)
 
     monkeypatch.setattr(MemoryTransfer, "_write", write_once)

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -76,25 +76,26 @@ class MemoryTransfer:
         self._dtype = dtype
         self._memory: SharedMemory | None = None
         self._places: list[Place] = []
+        self._views: dict[str, Tensor] = {}
+        """Of the memory, one at each place."""
         self._reader: Engine | None = None
         self.num_bytes = 0
 
     async def prepare(self, source: WeightSource) -> None:
         """Copy the weights; the engine goes on meanwhile."""
-        self._places = plan_places(source.shapes(), self._dtype)
-        _, dtype, shape, start = self._places[-1]
+        places = plan_places(source.shapes(), self._dtype)
+        _, dtype, shape, start = places[-1]
         self.num_bytes = start + num_bytes_of(dtype, shape)
         if self._memory is None or self._memory.num_bytes != self.num_bytes:
             self.close()
             self._memory = SharedMemory(self.num_bytes)
-        await asyncio.to_thread(self._write, source, self._memory.bytes_N)
+        if places != self._places or not self._views:
+            self._places, self._views = places, dict(_views(self._memory.bytes_N, places))
+        await asyncio.to_thread(self._write, source, self._views)
 
-    def _write(self, source: WeightSource, bytes_N: Tensor) -> None:
-        places = {name: (getattr(torch, dtype), shape, start) for name, dtype, shape, start in self._places}
+    def _write(self, source: WeightSource, views: Mapping[str, Tensor]) -> None:
         for name, tensor in source:
-            dtype, shape, start = places[name]
-            place = bytes_N[start : start + num_bytes_of(dtype, shape)].view(dtype).view(shape)
-            place.copy_(tensor)
+            views[name].copy_(tensor)
 
     async def deliver(self, engine: Engine, *, version: int) -> None:
         """The three calls of an update, for what `prepare` copied."""
@@ -111,6 +112,12 @@ class MemoryTransfer:
         if self._memory is not None:
             self._memory.close()
         self._memory = self._reader = None
+        self._views = {}
+
+
+def _views(bytes_N: Tensor, places: list[Place]) -> Iterator[tuple[str, Tensor]]:
+    for name, dtype, shape, start in places:
+        yield name, bytes_N[start : start + num_bytes_of(dtype, shape)].view(getattr(torch, dtype)).view(shape)
 
 
 def plan_places(shapes: Mapping[str, tuple[str, tuple[int, ...]]], dtype: str) -> list[Place]:
