@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import flex_attention as flex
 
+from ..sampling.sending import sent
+
 _BLOCK = 128
 """Tokens of the blocks that flex_attention skips, computes, or computes and masks."""
 
@@ -39,7 +41,7 @@ class FlexAttention:
         prompts = np.concatenate([np.arange(num_prompts), prompt_of_rest])
         rests = np.concatenate([np.full(num_prompts, -1), np.arange(len(rest_sizes))])
         prompt_of, rest_of = (
-            torch.from_numpy(np.repeat([*index, -1], [*sizes, self.length - num_tokens]).astype(np.int32)).to(device)
+            sent(np.repeat([*index, -1], [*sizes, self.length - num_tokens]).astype(np.int32), device)
             for index in (prompts, rests)
         )
 
@@ -93,7 +95,7 @@ def _blocks(sizes: np.ndarray, prompts: np.ndarray, num_prompts: int, num_blocks
 def _as_lists(table: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
     """Of each row how many columns are True, int32[1, 1, rows]; all columns, those first, int32[1, 1, rows, all]."""
     columns = np.argsort(~table, axis=1, kind="stable")
-    numbers, indices = (torch.from_numpy(one.astype(np.int32)).to(device) for one in (table.sum(axis=1), columns))
+    numbers, indices = (sent(one.astype(np.int32), device) for one in (table.sum(axis=1), columns))
     return numbers[None, None], indices[None, None]
 
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..sampling.sending import sent
 from .flex import FlexAttention, why_not_flex
 from .packing import PackedSegments, Way
 
@@ -117,9 +118,7 @@ def packed_states(base: Any, packed: PackedSegments, way: Way) -> Tensor:
 
 def _run(base: Any, packed: PackedSegments, attention: _Attention) -> Tensor:
     device, num_more = next(base.parameters()).device, getattr(attention, "length", len(packed.ids)) - len(packed.ids)
-    ids, positions = (
-        torch.from_numpy(np.pad(array, (0, num_more))).to(device)[None] for array in (packed.ids, packed.positions)
-    )
+    ids, positions = (sent(np.pad(array, (0, num_more)), device)[None] for array in (packed.ids, packed.positions))
     with _own_attention(base):
         outputs = base(input_ids=ids, position_ids=positions, use_cache=False, packed_attention=attention)
     return cast("Tensor", outputs.last_hidden_state)[0]
@@ -163,13 +162,12 @@ class _Rows:
 
     def __init__(self, sizes: np.ndarray, device: torch.device) -> None:
         self.num_tokens, self.num_rows, self.longest = int(sizes.sum()), len(sizes), int(sizes.max(initial=0))
-        self.sizes = torch.from_numpy(sizes).to(device)
+        self.sizes = sent(sizes, device)
         self.is_full = self.num_tokens == self.num_rows * self.longest
-        place = torch.arange(self.longest, device=device)
-        is_real = place < self.sizes[:, None]
-        starts = self.sizes.cumsum(0) - self.sizes
-        self._table = torch.where(is_real, starts[:, None] + place, 0).flatten()
-        self._real = is_real.flatten().nonzero()[:, 0]
+        place, starts = np.arange(self.longest), sizes.cumsum() - sizes
+        is_real = place < sizes[:, None]
+        self._table = sent(np.where(is_real, starts[:, None] + place, 0).ravel(), device)
+        self._real = sent(np.flatnonzero(is_real), device)
 
     def table(self, flat: Tensor) -> Tensor:
         """[tokens, heads, width] as [rows, heads, longest, width]; padding is not zero."""
@@ -187,7 +185,7 @@ class _Tables:
 
     def __init__(self, packed: PackedSegments, device: torch.device) -> None:
         self._prompts, self._rests = _Rows(packed.prompt_sizes, device), _Rows(packed.rest_sizes, device)
-        self._prompt_index = torch.from_numpy(packed.prompt_of_rest).to(device)
+        self._prompt_index = sent(packed.prompt_of_rest, device)
 
     @cached_property
     def _mask(self) -> Tensor:
