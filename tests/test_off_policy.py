@@ -22,6 +22,7 @@ from llmgym.errors import CheckError, LearnerError
 from llmgym.learning import ActionBatch, CorrectionConfig, Learner, LearnerConfig, Policy
 from llmgym.learning.check_agent import check_agent
 from llmgym.messages import AssistantMessage
+from llmgym.sampling.torch_sampler import TorchSampler
 from llmgym.scoring import Score
 from llmgym.training import RunProgress
 from llmgym.training.metrics import read_metrics
@@ -228,6 +229,30 @@ def test_learning_beside_sampling_comes_to_the_bits_of_learning_alone_and_tokens
         meant_BA[is_of], next_BA[is_of] = tables[version][is_of], tables[version + 1][is_of]
     assert (meant_BA - said_BA)[batch.mask_BA].abs().max() < 1e-4
     assert (next_BA - said_BA)[batch.mask_BA].abs().max() > 1e-2  # one version off would show
+
+
+@pytest.mark.parametrize("mode", ["one-step-off", "asynchronous"])
+def test_a_sampler_that_keeps_its_first_weights_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    update_weights = TorchSampler.update_weights
+
+    async def take_the_first(self: TorchSampler, source: Any, *, version: int) -> None:
+        if version == 0:
+            await update_weights(self, source, version=version)
+        self.version = version
+
+    monkeypatch.setattr(TorchSampler, "update_weights", take_the_first)
+
+    with pytest.raises(LearnerError, match="were sent to the sampler"):
+        llmgym.train(
+            **{**RUN, "env": "test-modes/Length-v0", "rollout": {"tasks_per_step": 2}},
+            model={"tiny": {"hidden_size": 32, "num_layers": 1, "num_heads": 1}},
+            learner={"learning_rate": 0.02},
+            training={"mode": mode},
+            steps=6,
+            output=str(tmp_path / "run"),
+        )
 
 
 def test_the_sampler_has_the_adapter_that_was_learned(tmp_path: Path) -> None:
