@@ -152,9 +152,11 @@ class ActionBatch:
         return value
 
     def to(self, device: torch.device | str) -> ActionBatch:
-        """A copy with all tensors on `device`."""
+        """A copy with all tensors on `device`, which is not waited for."""
         tensors = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return self.replace(**{name: value.to(device) for name, value in tensors.items() if isinstance(value, Tensor)})
+        tensors = {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
+        is_sent = torch.device(device).type != "cpu"  # what is fetched must be there
+        return self.replace(**{name: value.to(device, non_blocking=is_sent) for name, value in tensors.items()})
 
 
 def _of_actions(trajectory: Trajectory, name: str) -> np.ndarray:

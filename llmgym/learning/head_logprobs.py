@@ -71,12 +71,8 @@ def head_logprobs(
     """
     width = _width(head, states_NH)
     limit = width if num_tokens is None else min(num_tokens, width)
-    largest = int(targets_N.max())
-    if largest >= limit:
-        raise DataError(
-            f"A sampled token has the id {largest}, but the policy gives probability to ids below {limit} only. "
-            "Learn from what this policy sampled, with its own tokenizer."
-        )
+    if targets_N.device.type == "cpu":  # elsewhere this waits for the states; `Policy` looked before
+        require_known_ids(int(targets_N.max()), limit)
     if torch.is_autocast_enabled(states_NH.device.type):
         states_NH = states_NH.to(torch.get_autocast_dtype(states_NH.device.type))
     products = as_products(head, states_NH) if len(targets_N) * width > _MAX_PLAIN_LOGITS else None
@@ -89,6 +85,15 @@ def head_logprobs(
         loss_gradient = None
     outputs = _HeadLogprobs.apply(logits, with_entropy, loss_gradient, targets_N, bias, *states, *weights)  # type: ignore[no-untyped-call]
     return cast("tuple[Tensor, Tensor | None]", outputs)
+
+
+def require_known_ids(largest: int, limit: float) -> None:
+    """A DataError, if the largest id of a token is not below the limit."""
+    if largest >= limit:
+        raise DataError(
+            f"A sampled token has the id {largest}, but the policy gives probability to ids below {limit} only. "
+            "Learn from what this policy sampled, with its own tokenizer."
+        )
 
 
 def as_products(head: Any, states: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor | None] | None:

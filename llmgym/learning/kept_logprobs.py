@@ -40,7 +40,7 @@ class KeptSets:
 
     def to(self, device: torch.device) -> KeptSets:
         """The same, on a device."""
-        return KeptSets(self.ids_K.to(device), self.rows_K.to(device))
+        return KeptSets(self.ids_K.to(device, non_blocking=True), self.rows_K.to(device, non_blocking=True))
 
 
 def kept_sets(trajectories: Sequence[Trajectory]) -> tuple[Tensor, KeptSets] | None:
@@ -96,8 +96,9 @@ def kept_logprobs(
     Raises:
         DataError: a set does not hold its token, or an id that the policy does not have.
     """
+    if targets_N.device.type == "cpu":  # elsewhere this waits for the states; `Policy` looked before
+        require_sets(kept, targets_N, min(num_tokens or math.inf, _width(head, states_NH)))
     is_target_K = kept.ids_K == targets_N[kept.rows_K]
-    _require_sets(is_target_K, kept, targets_N, min(num_tokens or math.inf, _width(head, states_NH)))
     if torch.is_autocast_enabled(states_NH.device.type):
         states_NH = states_NH.to(torch.get_autocast_dtype(states_NH.device.type))
     products = as_products(head, states_NH) if head is not None else None
@@ -123,12 +124,14 @@ def _width(head: Any, states_NH: Tensor) -> int:
     return int(states_NH.shape[-1] if head is None else head.weight.shape[0])
 
 
-def _require_sets(is_target_K: Tensor, kept: KeptSets, targets_N: Tensor, limit: float) -> None:
+def require_sets(kept: KeptSets, targets_N: Tensor, limit: float) -> None:
+    """A DataError, unless each set holds its token once, and ids below the limit alone."""
     if kept.num_ids and int(kept.ids_K.max()) >= limit:
         raise DataError(
             f"A kept set holds the id {int(kept.ids_K.max())}, but the policy gives probability to ids below {limit} "
             "only. Learn from what this policy sampled, with its own tokenizer."
         )
+    is_target_K = kept.ids_K == targets_N[kept.rows_K]
     times_N = torch.zeros_like(targets_N).index_add(0, kept.rows_K, is_target_K.long())
     if bool((times_N != 1).any()):
         raise DataError(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..episode import Trajectory
 from ..errors import CheckpointError
+from ..sampling.sending import sent
 from .action_batch import ActionBatch
 from .agent import Agent, Group, ModelOutputs, Need, Unit
 from .aggregation import action_weights, loss_gradient, required_component, weighted_loss
@@ -237,7 +238,7 @@ class Learner:
     def _prepare(
         self, trajectories: Sequence[Trajectory], group_of_row: list[int]
     ) -> tuple[ActionBatch, dict[str, float]]:
-        """The table with what agent and options need, and its advantages; metrics of it. Statistics are of the CPU."""
+        """The table with what agent and options need, and its advantages, on the CPU; metrics of it."""
         config, agent = self.config, self.agent
         batch = ActionBatch.from_trajectories(trajectories, max_actions=config.max_actions)
         batch = batch.replace(group_B=torch.tensor(group_of_row, dtype=torch.int64))
@@ -268,7 +269,7 @@ class Learner:
         if not keeps_old:
             # On policy, nothing moves before the one step, so the ratio is 1 exactly, and not up to rounding.
             batch = batch.replace(old_logprobs_BA=None)
-        return batch.to(self.policy.device), metrics
+        return batch, metrics
 
     def _evaluate(self, trajectories: Sequence[Trajectory], units: list[list[int]]) -> ModelOutputs:
         """What `_run` gives, without gradient."""
@@ -319,13 +320,14 @@ class Learner:
         place = {row: index for index, row in enumerate(rows)}
         units = [[place[row] for row in unit] for unit in units]
         weights_BA = action_weights(batch, self.agent.aggregation)
-        learner_BA = torch.zeros_like(weights_BA)
+        device = self.policy.device
+        learner_BA = torch.zeros_like(weights_BA, device=device)
 
         self.steps.optimizer.zero_grad(set_to_none=True)
         for turn in self._passes(trajectories, units):
-            micro, part = turn.rows, batch.rows(turn.rows)
-            width = part.mask_BA.shape[1]
-            micro_weights_BA = weights_BA[micro, :width] * turn.counts
+            micro, table = turn.rows, batch.rows(turn.rows)
+            part, width = table.to(device), table.mask_BA.shape[1]
+            micro_weights_BA = (weights_BA[micro, :width] * turn.counts).to(device, non_blocking=True)
             options: dict[str, Any] = {"with_entropy": Need.ENTROPY in self.agent.needs}
             if turn.counts and self._is_loss_of_each_token(part):
                 losses_of = partial(lambda part, given_BA: self._losses(ModelOutputs(given_BA), part), part)
@@ -338,7 +340,8 @@ class Learner:
                 total.backward()  # type: ignore[no-untyped-call]
             if not turn.counts:
                 continue
-            learner_BA[micro, :width] = outputs.logprobs_BA.detach().to(learner_BA)
+            learner_BA[sent(micro, device), :width] = outputs.logprobs_BA.detach().to(learner_BA)
+            report.num_tokens += table.num_tokens
             report.add_losses({"loss": total, **{f"loss_{name}": loss for name, loss in components.items()}})
             self._report_tokens(outputs, part, losses, report)
         self.ranks.add_up(learner_BA)
@@ -351,7 +354,6 @@ class Learner:
         self, outputs: ModelOutputs, batch: ActionBatch, losses: Mapping[str, Tensor], report: UpdateReport
     ) -> None:
         """Means over the tokens of a micro-batch."""
-        report.num_tokens += batch.num_tokens
         report.add_token_sums(self.agent.diagnostics(outputs, batch), batch.mask_BA)
         if self.agent.rollout is not None:
             report.add_policy_change(outputs.logprobs_BA, batch.old_logprobs_BA, batch.mask_BA)
@@ -387,7 +389,7 @@ class Learner:
         """Metrics of agreement, and of correction; disagreement is an error where `AgreementCheck` looks."""
         if self.agent.rollout is None or batch.sampling_logprobs_BA is None:
             return {}
-        is_first_update = self.num_updates == 0
+        learner_BA, is_first_update = learner_BA.cpu(), self.num_updates == 0
         self.agreement.require(batch, learner_BA, is_first_update=is_first_update, version=self.weight_version)
         metrics = compare_logprobs(learner_BA, batch.sampling_logprobs_BA, batch.mask_BA)
         if self.config.correction_in_use is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,10 +14,11 @@ from torch import Tensor, nn
 from ..episode import Trajectory
 from ..errors import DataError
 from ..sampling.head import base_head_and_scaling
+from ..sampling.sending import sent
 from .agent import ModelOutputs
 from .compute import ComputeConfig, keeping_less
-from .head_logprobs import head_logprobs
-from .kept_logprobs import KeptSets, kept_logprobs, kept_sets
+from .head_logprobs import head_logprobs, require_known_ids
+from .kept_logprobs import KeptSets, kept_logprobs, kept_sets, require_sets
 from .packed_attention import packable_attention, packed_states, same_attention_again, way_to_pack
 from .packing import PackedSegments, Way
 
@@ -106,11 +108,11 @@ class Policy:
             return ModelOutputs(
                 empty, empty.clone() if with_entropy else None, empty.clone() if critic is not None else None
             )
-        targets, rows, columns = (
-            torch.from_numpy(array).to(self.device) for array in (layout.targets, layout.rows, layout.columns)
-        )
-        states, hidden = self._states_before(layout, with_hidden=critic is not None)
         sets = kept_sets(trajectories)
+        if self.device.type != "cpu":  # where looking at ids later would wait for the hidden states
+            self._require_known(torch.from_numpy(layout.targets), sets)
+        targets, rows, columns = (sent(array, self.device) for array in (layout.targets, layout.rows, layout.columns))
+        states, hidden = self._states_before(layout, with_hidden=critic is not None)
         settings: dict[str, Any] = {"temperature": temperature, "with_entropy": with_entropy}
         if loss_gradient is not None and sets is None:
 
@@ -137,11 +139,11 @@ class Policy:
         settings |= {"scaling": self._scaling, "num_tokens": self.num_tokens}
         if sets is None:
             return head_logprobs(self._head, states, targets, **settings)
-        has_set, kept = sets[0].to(self.device), sets[1].to(self.device)
+        has_set, kept = sets[0], sets[1].to(self.device)
         if bool(has_set.all()):
             return kept_logprobs(self._head, states, targets, kept, **settings)
-        where = torch.cat([has_set.nonzero()[:, 0], (~has_set).nonzero()[:, 0]])
         num = int(has_set.sum())
+        where = torch.cat([has_set.nonzero()[:, 0], (~has_set).nonzero()[:, 0]]).to(self.device, non_blocking=True)
         within = kept_logprobs(self._head, states[where[:num]], targets[where[:num]], kept, **settings)
         whole = head_logprobs(self._head, states[where[num:]], targets[where[num:]], **settings)
         logprobs = torch.cat([within[0], whole[0]])
@@ -150,6 +152,13 @@ class Policy:
             return logprobs, None
         entropies = torch.cat([within[1], whole[1]])
         return logprobs, torch.zeros_like(entropies).index_put((where,), entropies)
+
+    def _require_known(self, targets: Tensor, sets: tuple[Tensor, KeptSets] | None) -> None:
+        """DataError where tokens, or those that could have been sampled in their place, are not of this policy."""
+        limit = min(self.num_tokens or math.inf, math.inf if self._head is None else self._head.weight.shape[0])
+        require_known_ids(int(targets.max()), limit)
+        if sets is not None:
+            require_sets(sets[1], targets[sets[0]], limit)
 
     def _states_before(self, layout: _Layout, *, with_hidden: bool) -> tuple[Tensor, Tensor | None]:
         """What the head works on before each of N actions, and hidden states if asked for, both (N, _).
@@ -198,7 +207,7 @@ def action_values(
     device = next(backbone.parameters()).device
     if layout is None:
         return torch.zeros(shape, device=device)
-    rows, columns = (torch.from_numpy(array).to(device) for array in (layout.rows, layout.columns))
+    rows, columns = (sent(array, device) for array in (layout.rows, layout.columns))
     if getattr(backbone, "get_output_embeddings", lambda: None)() is None:
         hidden = _hidden_states(backbone, layout, compute, packing)
     else:
@@ -223,7 +232,7 @@ def _hidden_states(
     again = {} if packing is None else {"again": same_attention_again(base)}
     with keeping_less(base, compute, **again):
         if packing is not None and packed is not None and packed.pays(packing):
-            places = torch.from_numpy(packed.places(layout.segments, layout.positions)).to(device)
+            places = sent(packed.places(layout.segments, layout.positions), device)
             return packed_states(base, packed, packing).index_select(0, places)
         outputs = (base if compiled is None else compiled)(**layout.inputs(device))
     return cast("Tensor", outputs.last_hidden_state)[layout.where(device)]
@@ -294,7 +303,7 @@ class _Layout:
 
     def inputs(self, device: torch.device) -> dict[str, Any]:
         """What a transformers model is called with for the table."""
-        input_ids, lengths = (torch.from_numpy(array).to(device) for array in (self.input_ids, self.lengths))
+        input_ids, lengths = (sent(array, device) for array in (self.input_ids, self.lengths))
         positions = torch.arange(input_ids.shape[1], device=device)[None, :]
         return {
             "input_ids": input_ids,
@@ -305,7 +314,7 @@ class _Layout:
 
     def where(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """`segments` and `positions`."""
-        return torch.from_numpy(self.segments).to(device), torch.from_numpy(self.positions).to(device)
+        return sent(self.segments, device), sent(self.positions, device)
 
     def packed(self) -> PackedSegments:
         """The same segments without padding; what is before the first action of several stands once."""

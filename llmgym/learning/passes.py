@@ -29,10 +29,11 @@ def evaluate_actions(
     """
     shape = (len(trajectories), max((trajectory.num_actions for trajectory in trajectories), default=0))
     logprobs_BA, values_BA = torch.zeros(shape), torch.zeros(shape)
-    for turn in passes:
-        rows, outputs = turn.rows, run([trajectories[row] for row in turn.rows])
+    done = [(turn, run([trajectories[row] for row in turn.rows])) for turn in passes]
+    for turn, outputs in done:  # read when all are under way, as each reading waits
         if not turn.counts:
             continue
+        rows = turn.rows
         width = outputs.logprobs_BA.shape[1]
         logprobs_BA[rows, :width] = outputs.logprobs_BA.to(logprobs_BA)
         if outputs.values_BA is not None:

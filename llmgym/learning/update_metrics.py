@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -40,10 +40,11 @@ class UpdateReport:
     """What the optimizer steps of one update add up to."""
 
     agreement: dict[str, float] = field(default_factory=dict)
-    pass_sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    pass_sums: dict[str, Any] = field(default_factory=lambda: defaultdict(float))
+    """This, `token_sums` and `maxima` are tensors until they are read, for which a GPU has to be waited for."""
     step_sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    token_sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    maxima: dict[str, float] = field(default_factory=dict)
+    token_sums: dict[str, Any] = field(default_factory=lambda: defaultdict(float))
+    maxima: dict[str, Any] = field(default_factory=dict)
     num_tokens: int = 0
     num_steps: int = 0
     num_taken: int = 0
@@ -51,19 +52,20 @@ class UpdateReport:
 
     def add_losses(self, losses: Mapping[str, Tensor]) -> None:
         for name, loss in losses.items():
-            self.pass_sums[name] += float(loss.detach())
+            self.pass_sums[name] += loss.detach().double()
 
     def add_token_sums(self, tables: Mapping[str, Tensor], mask_BA: Tensor) -> None:
         for name, table_BA in tables.items():
-            self.token_sums[name] += float(masked_sum(table_BA, mask_BA))
+            self.token_sums[name] += masked_sum(table_BA, mask_BA)
 
     def add_policy_change(self, logprobs_BA: Tensor, old_logprobs_BA: Tensor | None, mask_BA: Tensor) -> None:
         """How far the policy of this step is from the one before the update: probability ratio and KL(old || new)."""
         log_ratio_BA = log_ratio(logprobs_BA, old_logprobs_BA, mask_BA).double()
         ratio_BA = log_ratio_BA.exp()
         self.add_token_sums({"ratio_mean": ratio_BA, "old_kl": torch.expm1(log_ratio_BA) - log_ratio_BA}, mask_BA)
-        if bool(mask_BA.any()):
-            self.maxima["ratio_max"] = max(self.maxima.get("ratio_max", 0.0), float(ratio_BA[mask_BA].max()))
+        if mask_BA.numel():
+            largest = torch.where(mask_BA, ratio_BA, 0.0).amax()
+            self.maxima["ratio_max"] = torch.fmax(self.maxima.get("ratio_max", torch.zeros_like(largest)), largest)
 
     def add_step(self, numbers: Mapping[str, float]) -> None:
         self.num_steps += 1
@@ -73,7 +75,7 @@ class UpdateReport:
     @property
     def passes(self) -> Passes:
         """What its passes came to."""
-        return self.pass_sums, self.token_sums, self.maxima, self.num_tokens
+        return _numbers(self.pass_sums), _numbers(self.token_sums), _numbers(self.maxima), self.num_tokens
 
     def take_passes(self, parts: Sequence[Passes]) -> None:
         """In place of its own passes, those of several reports."""
@@ -88,14 +90,22 @@ class UpdateReport:
 
     def means(self) -> dict[str, float]:
         """Losses by step, diagnostics by token; the largest of what has a maximum."""
+        pass_sums, token_sums, maxima, num_tokens = self.passes
         return {
-            **self.maxima,
-            **{name: value / self.num_steps for name, value in (*self.pass_sums.items(), *self.step_sums.items())},
-            **{name: value / self.num_tokens for name, value in self.token_sums.items()},
+            **maxima,
+            **{name: value / self.num_steps for name, value in (*pass_sums.items(), *self.step_sums.items())},
+            **{name: value / num_tokens for name, value in token_sums.items()},
             "num_optimizer_steps": float(self.num_taken),
             "num_steps_without_gradient": float(self.num_steps - self.num_taken - self.num_non_finite),
             "num_non_finite_steps": float(self.num_non_finite),
         }
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers, and tensors of one number, as numbers; fetched at once."""
+    tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+    fetched = torch.stack([*tensors.values()]).tolist() if tensors else []
+    return {**values, **dict(zip(tensors, fetched, strict=True))}
 
 
 def describe_groups(groups: Sequence[Group]) -> dict[str, float]:

@@ -93,8 +93,10 @@ class PretendedGPU(TorchDispatchMode):
             name = getattr(one, "__name__", "")
             if getattr(torch, name, None) is one:
                 self._patch.setattr(torch, name, self._making(one))
+        for name in ("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like"):
+            self._patch.setattr(torch, name, self._making(getattr(torch, name), takes_tensor=True))
         for name in ("new_zeros", "new_ones", "new_full", "new_empty", "new_tensor"):
-            self._patch.setattr(Tensor, name, self._making(getattr(Tensor, name), is_method=True))
+            self._patch.setattr(Tensor, name, self._making(getattr(Tensor, name), takes_tensor=True))
         self._patch.setattr(Tensor, "device", property(lambda tensor: _device_of(tensor) or _CPU))
         self._patch.setattr(Tensor, "is_cuda", property(lambda tensor: _device_of(tensor) == _GPU))
         self._patch.setattr(Tensor, "is_cpu", property(lambda tensor: _device_of(tensor) != _GPU))
@@ -177,14 +179,14 @@ class PretendedGPU(TorchDispatchMode):
             frame = frame.f_back
         self.waits[kind, "elsewhere" if frame is None else f"{frame.f_globals['__name__']}:{frame.f_lineno}"] += 1
 
-    def _making(self, plain: Callable[..., Tensor], *, is_method: bool = False) -> Callable[..., Tensor]:
+    def _making(self, plain: Callable[..., Tensor], *, takes_tensor: bool = False) -> Callable[..., Tensor]:
         """A function that makes tensors, on the device that it is asked for."""
 
         @wraps(plain)
         def make(*args: Any, device: Any = None, **options: Any) -> Tensor:
             options.pop("pin_memory", None)
             place = _CPU if device is None else _known(device)
-            if is_method:
+            if takes_tensor:
                 place = _device_of(args[0]) if device is None else place
             if place is None and device is not None:  # such as "meta"
                 return plain(*args, device=device, **options)
