@@ -193,6 +193,19 @@ def test_an_update_on_a_gpu_is_that_of_the_cpu(name, rows, monkeypatch):
     assert all(torch.equal(weights[name], tensor) for name, tensor in expected.policy.module.state_dict().items())
 
 
+def test_an_update_waits_for_the_gpu_as_often_however_many_passes_it_takes(rows):
+    def waits(microbatch_tokens):
+        config = LearnerConfig(max_sampling_gap=math.inf, microbatch_tokens=microbatch_tokens)
+        with PretendedGPU() as gpu:
+            learner = Learner(tiny_model().to("cuda"), GRPO(group_size=3, top_p=0.7), config)
+            gpu.waits.clear()
+            learner.update([rows["cut"][:3], rows["cut"][3:]])
+        # Of a pass, transformers asks whether there is padding.
+        return sum(num for (_, place), num in gpu.waits.items() if not place.startswith("llmgym.learning.model:"))
+
+    assert waits(microbatch_tokens=20) == waits(microbatch_tokens=10_000) < 8
+
+
 def test_a_checkpoint_of_a_gpu_goes_on_there_to_the_same_bits(rows, tmp_path):
     name = "everything that saves memory"
     with PretendedGPU():
