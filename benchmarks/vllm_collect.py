@@ -31,6 +31,7 @@ import numpy as np
 
 import llmgym
 from llmgym.episode import EnvResponse, GeneratedTasks, InitialMessages, MessageEnv, Task, TaskSource
+from llmgym.episode.waiting import run_to_end
 from llmgym.messages import AssistantMessage, ByteTokenizer, Message
 from llmgym.rollout import Collector, plan_groups
 from llmgym.sampling import Completion, SamplingParams
@@ -138,7 +139,7 @@ class Collected:
         """Tokens per CPU second."""
         pids = self.sampler._engine.pids()
         before = time.process_time() + cpu_seconds(pids)
-        trajectories = asyncio.run(self.collector.run(self.plans, SamplingParams()))
+        trajectories = run_to_end(self.collector.run(self.plans, SamplingParams()))
         cpu = time.process_time() + cpu_seconds(pids) - before
         assert all(each.is_valid for each in trajectories)
         return sum(each.num_actions for each in trajectories) / cpu

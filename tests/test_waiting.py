@@ -13,6 +13,7 @@ import pytest
 
 import llmgym
 from llmgym.episode import EnvResponse, StopReason
+from llmgym.episode.waiting import run_to_end
 from llmgym.rollout import Collector, plan_groups
 from llmgym.sampling import SamplingParams, ScriptedSampler
 from llmgym.scoring import Score
@@ -211,3 +212,23 @@ def test_closed_threads_end_and_come_back_when_they_are_needed() -> None:
         while threading.active_count() > before and time.monotonic() < deadline:
             time.sleep(0.01)
         assert threading.active_count() == before
+
+
+class Unwritable:
+    """Long to write out, as a thousand episodes are."""
+
+    num_written = 0
+
+    def __repr__(self):
+        Unwritable.num_written += 1
+        return "much"
+
+
+def test_what_a_run_comes_to_is_returned_without_being_written_out():
+    result = [Unwritable()]
+
+    async def come():
+        return result
+
+    assert run_to_end(come()) is result
+    assert Unwritable.num_written == 0

@@ -37,7 +37,13 @@ def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:
     with asyncio.Runner() as runner:
         runner.get_loop().set_exception_handler(_complain)
-        return runner.run(coroutine)
+        results: list[T] = []
+
+        async def keep() -> None:
+            results.append(await coroutine)
+
+        runner.run(keep())  # not the coroutine itself: CPython writes a task's result out in full, and throws that away
+        return results[0]
 
 
 def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
