@@ -140,7 +140,7 @@ def _losses(rows: Rows) -> Iterator[Problem]:
         if counts:
             first, last = min(counts), max(counts)
             where = f"training step {first}" if first == last else f"training steps {first} to {last}"
-            yield Problem(where, f"{meaning(name).removesuffix('.')}: {sum(counts.values()):g}")
+            yield Problem(where, f"{meaning(name).replace('`', '').removesuffix('.')}: {sum(counts.values()):g}")
 
 
 def _invalid(where: str, trajectories: Iterable[Trajectory]) -> Iterator[Problem]:
