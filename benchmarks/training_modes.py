@@ -203,7 +203,8 @@ def compare_on_short_answers(num_seeds: int, steps: int, num_tasks: int, runs: P
     header = SHORT_HEADER.format(command=command, machine=machine, steps=steps, tasks=num_tasks)
     results.mkdir(parents=True, exist_ok=True)
     (results / "training_modes_short.md").write_text("\n".join([header, *table(rows), ""]))
-    print(json.dumps({"benchmark": "training_modes_short", "machine": machine, "steps": steps, "modes": rows}))
+    line = json.dumps({"benchmark": "training_modes_short", "machine": machine, "steps": steps, "modes": rows})
+    print(line.replace("NaN", "null"))
 
 
 def short_figures(folder: Path) -> dict[str, float]:
