@@ -154,7 +154,7 @@ class Masters:
     def hand_on(self) -> None:
         """Have the parameters follow their masters."""
         for parameter, master in self.of.items():
-            parameter.copy_(master)
+            parameter.copy_(master, non_blocking=True)
 
     def state(self) -> list[torch.Tensor]:
         """The masters, in the order of the parameters; not copied."""
