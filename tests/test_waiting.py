@@ -1,6 +1,7 @@
 """Waiting: for environments that hang, for calls in threads, and for nothing any more once nobody listens."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 import threading
@@ -232,3 +233,29 @@ def test_what_a_run_comes_to_is_returned_without_being_written_out():
 
     assert run_to_end(come()) is result
     assert Unwritable.num_written == 0
+
+
+def test_an_interrupt_in_a_notebook_ends_the_run_in_its_thread() -> None:
+    ended = list[str]()
+
+    async def run() -> None:
+        try:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            await asyncio.sleep(20)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+            ended.append("cleanly")
+            raise
+
+    async def cell() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            run_to_end(run())
+
+    loop, former = asyncio.new_event_loop(), signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        loop.run_until_complete(cell())  # as a notebook's kernel does, and not with the handler of `asyncio.run`
+    finally:
+        signal.signal(signal.SIGINT, former)
+        loop.close()
+
+    assert ended == ["cleanly"]

@@ -5,8 +5,9 @@ import os
 import threading
 from collections.abc import Awaitable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -26,20 +27,29 @@ def resolved(value: T | Awaitable[T]) -> T:
 
 def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run`, also where a loop is running already, as in a notebook: then in a thread of its own."""
+    begun: list[asyncio.Task[Any]] = []
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return _run(coroutine)
+        return _run(coroutine, begun)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="llmgym-run") as thread:
-        return thread.submit(_run, coroutine).result()
+        try:
+            return thread.submit(_run, coroutine, begun).result()
+        except KeyboardInterrupt:  # is raised here, where the run is not; leaving the block waits for its end
+            for task in begun:
+                with suppress(RuntimeError):  # its loop is closed
+                    task.get_loop().call_soon_threadsafe(task.cancel)
+            raise
 
 
-def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+def _run(coroutine: Coroutine[Any, Any, T], begun: list[asyncio.Task[Any]]) -> T:
+    """Run it on a new loop; its task is put into `begun`."""
     with asyncio.Runner() as runner:
         runner.get_loop().set_exception_handler(_complain)
         results: list[T] = []
 
         async def keep() -> None:
+            begun.append(cast(asyncio.Task[Any], asyncio.current_task()))
             results.append(await coroutine)
 
         runner.run(keep())  # not the coroutine itself: CPython writes a task's result out in full, and throws that away
