@@ -104,7 +104,7 @@ def test_a_gap_is_allowed_as_far_as_rounding_explains_it(dtype, sampler_dtype, g
             require(check, [gap], [1], version=1)
 
 
-# -- tokens that are one update old -----------------------------------------------------------------------------------
+# -- tokens that are older than the weights ----------------------------------------------------------------------------
 
 
 def learner_one_step_off(**options):
@@ -177,13 +177,27 @@ def test_a_sampler_that_did_not_take_the_weights_is_caught_one_step_off():
         learner.update([[as_sampled(row, row.segments[0].sampling_logprobs[1:], 1) for row in rows]])
 
 
-def test_past_weights_are_kept_for_ten_looks_and_no_longer():
+@pytest.mark.parametrize("age", [0, 1])
+def test_past_weights_are_kept_for_ten_updates_whether_or_not_tokens_of_theirs_come(age):
     learner, _ = learner_one_step_off(max_sampling_gap=math.inf)
     for version in range(1, 12):
         was_kept = learner.agreement._past is not None
         learner.weight_version = version
-        learner.update([sampled_by(learner, version=version - 1)])
+        learner.update([sampled_by(learner, version=version - age)])
         assert was_kept is (version <= 10)
+
+
+def test_tokens_that_are_several_updates_old_are_compared_with_the_weights_that_sampled_them():
+    learner, rows = learner_one_step_off()
+    honest = sampled_by(learner, version=1)
+    lying = [as_sampled(row, row.segments[0].sampling_logprobs[1:] + 0.01, 1) for row in honest]
+    for learner.weight_version in (1, 2, 3):
+        learner.update([rows])
+    learner.weight_version = 4
+
+    with pytest.raises(LearnerError, match=r"version 1 .* by 0\.01 nats"):
+        learner.update([lying])
+    assert learner.update([honest])["mean_logprob_gap"] > 0.01  # of the present weights
 
 
 def test_the_checks_can_be_switched_off():

@@ -1,7 +1,6 @@
 """Whether sampler and learner mean the same policy: their log-probabilities of the same tokens, compared."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +74,7 @@ class AgreementCheck:
     An error in how weights are sent does not show before; and after one small update, old weights hardly differ.
 
     Where what is learned from is older than the weights, as in training that is not synchronous, `look_back` asks the
-    weights before the last update about it.
+    weights that sampled it.
 
     Args:
         max_mean_gap: that is allowed, in nats a token; of new weights, where both are float32, a fiftieth of it.
@@ -86,9 +85,9 @@ class AgreementCheck:
         self._max_mean_gap, self._dtype = max_mean_gap, dtype
         self.sampler_dtype: str | None = None
         """Of the weights that the sampler runs, such as "bfloat16"; None: not known."""
-        self._num_looks_left = self._num_looks_back_left = _NUM_LOOKS
+        self._num_looks_left = self._num_copies_left = _NUM_LOOKS
         self.looks_back = False
-        """Whether to keep the weights before each update for the next one's look back, until there were ten."""
+        """Whether to keep weights for a look back, ten times."""
         self._past: _PastWeights | None = None
 
     def require(self, batch: ActionBatch, learner_BA: Tensor, *, is_first_update: bool, version: int | None) -> None:
@@ -116,10 +115,11 @@ class AgreementCheck:
     def look_back(
         self, policy: Policy, batch: ActionBatch, version: int | None, evaluate: Callable[[], ModelOutputs]
     ) -> None:
-        """Look at the tokens that were sampled with the weights before the last update; keep these for the next.
+        """Look at the tokens that were sampled with the weights that were kept; keep the present ones in their place.
 
-        Costs a forward pass and a copy of the trained weights in main memory, for the first updates alone. Not done
-        where several processes have a part of the weights each.
+        They are kept until tokens of theirs come, or only newer ones. Costs a forward pass, and copies of the trained
+        weights in main memory: one, and a second one during the pass. Not done where nobody knows what sampled which
+        token, nor where several processes have a part of the weights each.
 
         Args:
             policy: that learns.
@@ -130,19 +130,25 @@ class AgreementCheck:
         Raises:
             LearnerError: the sampler disagrees with the weights that it says it used.
         """
-        if not self.looks_back or version is None or batch.sampling_logprobs_BA is None:
+        sampling_BA, versions_BA = batch.sampling_logprobs_BA, batch.weight_version_BA
+        if not self.looks_back or version is None or sampling_BA is None or versions_BA is None:
             return
-        past, self._past = self._past, None
-        then_BA = batch.sampled_with(past.version) if past is not None else torch.zeros_like(batch.mask_BA)
-        if past is not None and bool(then_BA.any()):
-            self._num_looks_back_left -= 1
-            with past.in_place(policy.module):
+        past = self._past
+        if past is None and (self._num_copies_left == 0 or _is_in_parts(policy.module)):
+            return
+        if past is not None and bool((versions_BA[batch.mask_BA] < past.version).all()):
+            return  # theirs are still to come
+        present = _PastWeights(policy.module, version)
+        if past is not None and bool((then_BA := batch.sampled_with(past.version)).any()):
+            past.write_into(policy.module)
+            try:
                 learner_BA = evaluate().logprobs_BA.to(then_BA.device)
-            agreement = compare_logprobs(learner_BA, batch.sampling_logprobs_BA, then_BA)
+            finally:
+                present.write_into(policy.module)
+            agreement = compare_logprobs(learner_BA, sampling_BA, then_BA)
             require_agreement(agreement, max_mean_gap=self._explained_gap, version=past.version)
-        is_in_parts = any(hasattr(each, "full_tensor") for each in policy.module.parameters())
-        if self._num_looks_back_left > 0 and not is_in_parts:
-            self._past = _PastWeights(policy.module, version)
+        self._past = present if self._num_copies_left > 0 else None
+        self._num_copies_left = max(0, self._num_copies_left - 1)
 
     @property
     def _explained_gap(self) -> float:
@@ -156,28 +162,21 @@ class _PastWeights:
 
     def __init__(self, module: nn.Module, version: int) -> None:
         self.version = version
-        self._weights = _copied(module)
+        self._weights = [each.detach().to("cpu", copy=True) for each in _trained(module)]
 
-    @contextmanager
-    def in_place(self, module: nn.Module) -> Iterator[None]:
-        """`module` has these weights for a while."""
-        present = _copied(module)
-        _write(self._weights, module)
-        try:
-            yield
-        finally:
-            _write(present, module)
+    @torch.no_grad()
+    def write_into(self, module: nn.Module) -> None:
+        """`module` has these weights from here on."""
+        for parameter, weight in zip(_trained(module), self._weights, strict=True):
+            parameter.copy_(weight)
 
 
-def _copied(module: nn.Module) -> list[Tensor]:
-    return [each.detach().to("cpu", copy=True) for each in module.parameters() if each.requires_grad]
+def _trained(module: nn.Module) -> list[nn.Parameter]:
+    return [each for each in module.parameters() if each.requires_grad]
 
 
-@torch.no_grad()
-def _write(weights: list[Tensor], module: nn.Module) -> None:
-    trained = [each for each in module.parameters() if each.requires_grad]
-    for parameter, weight in zip(trained, weights, strict=True):
-        parameter.copy_(weight)
+def _is_in_parts(module: nn.Module) -> bool:
+    return any(hasattr(each, "full_tensor") for each in module.parameters())
 
 
 _NUM_LOOKS = 10
