@@ -8,7 +8,7 @@ from ..episode import Trajectory
 from .action_batch import ActionBatch
 from .agent import Unit
 from .model import num_input_tokens, prompts_and_lengths
-from .packing import Way, is_within
+from .packing import Filling, Way
 
 
 def unsplittable_rows(batch: ActionBatch, unit: Unit) -> list[list[int]]:
@@ -77,14 +77,13 @@ def _plan_packed(
         return max(length for row in unit for _, length in segments[row])
 
     microbatches: list[list[int]] = []
-    taken: list[tuple[bytes, int]] = []
+    filling = Filling(budget, packing)
     for family in sorted(families.values(), key=lambda family: -max(map(longest, family))):
         for unit in sorted(family, key=longest, reverse=True):
             added = [segment for row in unit for segment in segments[row]]
-            if microbatches and is_within(budget, taken + added, packing):
-                microbatches[-1].extend(unit)
-                taken += added
-            else:
-                microbatches.append(list(unit))
-                taken = added
+            if not microbatches or not filling.take(added):
+                microbatches.append([])
+                filling = Filling(budget, packing)
+                filling.take(added)
+            microbatches[-1].extend(unit)
     return microbatches

@@ -6,7 +6,7 @@ their positions. Attention is then the ordinary one of each segment over its pro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -62,7 +62,8 @@ class PackedSegments:
 
     def pays(self, way: Way) -> bool:
         """Whether this is less work than the padded table."""
-        num_masked = _num_masked(self.rest_sizes.tolist(), self.prompt_sizes.tolist())
+        longest = int(self.rest_sizes.max(initial=0))
+        num_masked = len(self.rest_sizes) * longest * (longest + int(self.prompt_sizes.max()))
         return _pays(way, self._num_padded, len(self.ids), num_masked)
 
     def places(self, segments: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -71,21 +72,42 @@ class PackedSegments:
         return np.where(behind < 0, self._prompt_starts[segments] + positions, self._rest_starts[segments] + behind)
 
 
-def is_within(budget: int, segments: Sequence[tuple[bytes, int]], way: Way) -> bool:
-    """Whether segments, each its int32 prompt and its length, take at most `budget` positions, packed or padded."""
-    table = len(segments) * max(length for _, length in segments)
-    prompts = {prompt: len(prompt) // 4 for prompt, _ in segments}
-    rests = [length - prompts[prompt] for prompt, length in segments]
-    num_positions, num_masked = sum(prompts.values()) + sum(rests), _num_masked(rests, prompts.values())
-    if not _pays(way, table, num_positions, num_masked):
-        return table <= budget
-    return num_positions <= budget and (way == "flex" or table <= _LARGEST_TABLE * budget)
+class Filling:
+    """How full a pass is while segments come to it, packed or padded.
+
+    Args:
+        budget: positions that it may have.
+        way: how it would be packed.
+    """
+
+    def __init__(self, budget: int, way: Way) -> None:
+        self._budget, self._way = budget, way
+        self._prompts: set[bytes] = set()
+        self._num_segments = self._num_packed = 0
+        self._longest = self._longest_prompt = self._longest_rest = 0
+
+    def take(self, segments: Sequence[tuple[bytes, int]]) -> bool:
+        """Add segments, each its int32 prompt and its length, if they fit or are the first; whether it did."""
+        prompts = {prompt for prompt, _ in segments} - self._prompts
+        rests = [length - len(prompt) // 4 for prompt, length in segments]
+        num_segments = self._num_segments + len(segments)
+        num_packed = self._num_packed + sum(len(prompt) // 4 for prompt in prompts) + sum(rests)
+        longest = max(self._longest, *(length for _, length in segments))
+        longest_prompt = max(self._longest_prompt, *(len(prompt) // 4 for prompt, _ in segments))
+        longest_rest = max(self._longest_rest, *rests)
+        table = num_segments * longest
+        if not _pays(self._way, table, num_packed, num_segments * longest_rest * (longest_rest + longest_prompt)):
+            fits = table <= self._budget
+        else:
+            fits = num_packed <= self._budget and (self._way == "flex" or table <= _LARGEST_TABLE * self._budget)
+        if not fits and self._num_segments:
+            return False
+        self._prompts |= prompts
+        self._num_segments, self._num_packed, self._longest = num_segments, num_packed, longest
+        self._longest_prompt, self._longest_rest = longest_prompt, longest_rest
+        return True
 
 
 def _pays(way: Way, num_padded: int, num_packed: int, num_masked: int) -> bool:
     is_less = num_padded - num_packed >= max(_LEAST_POSITIONS, _LEAST_SAVING * num_padded)
     return is_less and (way == "flex" or num_masked <= _MOST_MASKED)
-
-
-def _num_masked(rests: Sequence[int], prompts: Iterable[int]) -> int:
-    return len(rests) * max(rests, default=0) * (max(rests, default=0) + max(prompts))
