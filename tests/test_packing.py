@@ -18,6 +18,7 @@ from llmgym.learning.microbatches import plan_microbatches
 from llmgym.learning.model import _Layout
 from llmgym.learning.packed_attention import packable_attention
 from llmgym.learning.packing import PackedSegments
+from llmgym.learning.parallel import Ranks, deal_passes
 
 tokens = st.integers(0, VOCABULARY - 1)
 prompts = st.lists(tokens, min_size=1, max_size=5)
@@ -226,3 +227,17 @@ def test_microbatches_of_packed_rows_hold_each_once_and_keep_within_the_budget(r
         layout = _Layout.of([rows[row] for row in part])
         packed = layout.packed()
         assert len(part) == 1 or (len(packed.ids) if packed.pays(way) else layout.input_ids.size) <= budget
+
+
+def test_processes_plan_their_passes_for_the_way_that_all_of_them_have(monkeypatch):
+    rows = [trajectory([1] * 60 + [row] * 10, [False] * 60 + [True] * 10) for row in range(8)]
+    options = {"units": [[row] for row in range(8)], "microbatch_tokens": 150}
+    found, expected = [], []
+    for ways in (["tables", "flex"], ["flex", None], ["flex", "flex"]):
+        monkeypatch.setattr(Ranks, "gather", lambda _, value, ways=ways: ways)
+        found.append([Ranks(index, 2).passes(rows, packing=way, **options) for index, way in enumerate(ways)])
+        agreed = None if None in ways else max(ways)
+        expected.append(deal_passes(rows, packing=agreed, num_ranks=2, **options))
+
+    assert found == expected
+    assert len({tuple(map(len, passes)) for passes in expected}) > 1

@@ -84,7 +84,13 @@ class Ranks:
         microbatch_tokens: int,
         packing: Way | None = None,
     ) -> list[Pass]:
-        """The passes of this process; see `deal_passes`."""
+        """The passes of this process; see `deal_passes`.
+
+        How a model packs is tried in each process, so it may differ; all plan for the way that needs most.
+        """
+        if self.count > 1:
+            ways = self.gather(packing)
+            packing = None if None in ways else "tables" if "tables" in ways else "flex"
         shares = deal_passes(
             trajectories, units, microbatch_tokens=microbatch_tokens, num_ranks=self.count, packing=packing
         )
