@@ -28,10 +28,12 @@ OPTIONAL = {
     "vllm": "vLLM",
     "bitsandbytes": "bitsandbytes",
     "liger": "Liger's kernels and Triton",
+    "compiler": "a C++ compiler",
     "ray": "Ray",
     "wandb": "Weights & Biases",
     "mlflow": "MLflow",
     "trackio": "trackio",
+    "browser": "the browser Chromium",
 }
 """What a test may do without, by the name that LLMGYM_REQUIRE knows it by."""
 

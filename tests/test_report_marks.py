@@ -1,15 +1,18 @@
 """What the report adds to the figures: alarms, a row for each environment, the meaning of each metric."""
 
 import json
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from support.report import HOSTILE, episode, make_run, page_of, step_row
 
 from llmgym.cli.runs import run_file
-from llmgym.report import read_run
+from llmgym.report import read_run, write_html
 from llmgym.report.data import problems
 from llmgym.report.glossary import GLOSSARY, meaning
 from llmgym.training import RunProgress
@@ -126,3 +129,21 @@ def test_an_episode_says_which_weights_sampled_it(tmp_path: Path) -> None:
     page = page_of(make_run(tmp_path / "run", after=[sampled, episode(sample=1)]))
 
     assert [shown["versions"] for shown in page.data["episodes"]] == [[3, 5], None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lacking", [None, "num_samples", "reward"])
+def test_the_script_of_the_page_runs_to_its_end_whatever_the_metrics_lack(
+    tmp_path: Path, require: Any, lacking: str | None
+) -> None:
+    browser = shutil.which("chromium")
+    require("browser", browser, "there is no command chromium")
+    rows = [step_row(step, success=0.5, seconds=1.0, seconds_sampling=0.4) for step in range(1, 4)]
+    rows = [{name: value for name, value in row.items() if name != lacking} for row in rows]
+    page = write_html(make_run(tmp_path / "run", before=[episode()], after=[episode()], metrics=rows))
+
+    command = [str(browser), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}"]
+    drawn = subprocess.run([*command, "--dump-dom", page.as_uri()], capture_output=True, timeout=120, check=False)
+
+    require("browser", b"svg-seed" in drawn.stdout, f"{browser} opens no file: {drawn.stderr[-500:]!r}")
+    assert b"1 to 2 of 2 episodes" in drawn.stdout  # the script's last act

@@ -11,7 +11,7 @@ function byId(id) {
 function drawSuccess() {
   const series = [], colours = {sampled: "c0", greedy: "c1"};
   const train = DATA.metrics.train;
-  if (train && train.columns.success) {
+  if (train && train.columns.num_samples && train.columns.success) {
     series.push({name: "training batch", colour: "c3", x: train.columns.num_samples, y: train.columns.success});
   }
   for (const decoding of ["sampled", "greedy"]) {
@@ -61,6 +61,7 @@ function drawTraining() {
   const place = byId("training-charts"), train = DATA.metrics.train;
   if (!train) return place.append("The run made no training step.");
   const {columns} = train, x = columns.num_samples;
+  if (!x) return place.append("No training step says how many episodes it learned from.");
   drawEnvironments(place, columns);
   for (const [title, names, kind] of TRAINING) {
     const present = names.filter(name => columns[name] && !(SILENT_AT_ZERO.has(name) && columns[name].every(isNothing)));
