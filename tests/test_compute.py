@@ -1,6 +1,8 @@
 """Options that trade memory for time change what is computed by no more than rounding; masters keep small updates."""
 
 import copy
+import os
+import shutil
 import subprocess
 import sys
 from functools import lru_cache
@@ -181,7 +183,8 @@ assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= before + 2
 
 
 @pytest.mark.slow
-def test_a_compiled_model_learns_the_same_and_is_not_compiled_for_each_length() -> None:
+def test_a_compiled_model_learns_the_same_and_is_not_compiled_for_each_length(require: Any) -> None:
+    require("compiler", shutil.which(os.environ.get("CXX", "g++")), "there is no g++, and CXX names none")
     ended = subprocess.run(
         [sys.executable, "-c", COMPILED, str(Path(__file__).parent)], capture_output=True, text=True, check=False
     )  # in a process of its own: the compiler's threads and caches stay out of this one

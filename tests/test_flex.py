@@ -1,5 +1,7 @@
 """flex_attention over packed segments: which blocks it is told of, and where it is not used."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -121,7 +123,8 @@ torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.slow
-def test_compiled_as_on_a_gpu_it_gives_the_outputs_of_the_definition():
+def test_compiled_as_on_a_gpu_it_gives_the_outputs_of_the_definition(require):
+    require("compiler", shutil.which(os.environ.get("CXX", "g++")), "there is no g++, and CXX names none")
     ended = subprocess.run(
         [sys.executable, "-c", COMPILED], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False
     )  # forward only, which is all that the compiler does for CPUs, in a process of its own
