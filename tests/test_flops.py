@@ -106,6 +106,8 @@ def test_an_update_is_counted_for_each_epoch_and_only_for_what_is_learned_from()
         ("NVIDIA L4", 121e12),
         ("NVIDIA GeForce GTX 1080", None),
         ("NVIDIA A10G", None),
+        ("NVIDIA H800 PCIe", 756e12),
+        ("NVIDIA A100-SXM4-80GB MIG 3g.40gb", None),
     ],
 )
 def test_the_peak_is_that_of_the_gpu_by_its_name(name: str, peak: float | None) -> None:

@@ -23,6 +23,7 @@ from llmgym.errors import ConfigError, MissingExtraError
 from llmgym.learning import ComputeConfig, KLConfig, Learner, LearnerConfig, LoRAConfig
 from llmgym.learning.kernels import Liger, Place, use_kernels
 from llmgym.sampling.plain_decoder import is_untouched
+from llmgym.training.config import EnvConfig, RolloutConfig, RunConfig
 
 
 @dataclass
@@ -155,6 +156,19 @@ def test_kernels_that_are_asked_for_where_none_can_be_are_refused(monkeypatch: p
     with pytest.raises(ConfigError, match="the model is on 'cpu', and they need a CUDA GPU"):
         use_kernels(model, "liger")
     assert use_kernels(model, "auto") == ""
+
+
+@pytest.mark.parametrize(
+    ("is_deterministic", "choice", "expected"),
+    [(True, "auto", "torch"), (True, "liger", "liger"), (False, "auto", "auto")],
+)
+def test_a_deterministic_run_chooses_no_kernels_by_their_time(
+    is_deterministic: bool, choice: str, expected: str
+) -> None:
+    rollout, learner = RolloutConfig(deterministic=is_deterministic), {"compute": {"kernels": choice}}
+    config = RunConfig(env=EnvConfig(id="llmgym/Copy-v0"), rollout=rollout, learner=learner)
+
+    assert config.learner_config(total_steps=1, max_actions=8).compute.kernels == expected
 
 
 def test_a_compiled_model_has_no_kernels_of_liger() -> None:

@@ -22,6 +22,7 @@ _PEAKS = (
     ("H100 NVL", 835e12),
     ("H100 PCIe", 756e12),
     ("H100", 989e12),
+    ("H800 PCIe", 756e12),
     ("H800", 989e12),
     ("H20", 148e12),
     ("A100", 312e12),
@@ -37,7 +38,9 @@ _PEAKS = (
 
 
 def peak_flops(device_name: str) -> float | None:
-    """Operations a second of a GPU's dense matrix products in bfloat16; None: not in the table."""
+    """Operations a second of a GPU's dense matrix products in bfloat16; None: not in the table, or a part of one."""
+    if re.search(r"\bMIG\b", device_name):
+        return None
     return next((peak for name, peak in _PEAKS if re.search(rf"\b{name}\b", device_name)), None)
 
 
