@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from llmgym.agents.ppo import PPO
 from support.models import tiny_model
 from support.parallel_updates import RESUMED, cases, run_case
-from support.two_processes import start_two
+from support.two_processes import two_processes
 
 from llmgym.episode import Segment, StopReason, Trajectory
 from llmgym.errors import ConfigError
@@ -105,6 +105,14 @@ def test_half_a_launcher_is_told_what_is_missing(monkeypatch):
         pass
 
 
+def test_one_gpu_for_all_processes_is_refused(monkeypatch):
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigError, match="a GPU of its own"), joined(ParallelConfig(), device="cuda:0"):
+        pass
+
+
 def test_blocks_of_a_transformer_are_its_layers():
     model = tiny_model()
 
@@ -115,8 +123,8 @@ def test_blocks_of_a_transformer_are_its_layers():
 def both(tmp_path_factory):
     """What two processes came to, by the name of the case."""
     path = tmp_path_factory.mktemp("parallel") / "results.pt"
-    processes = start_two(WORKER, path)
-    assert [process.wait(timeout=600) for process in processes] == [0, 0]
+    with two_processes(WORKER, path) as processes:
+        assert [process.wait(timeout=300) for process in processes] == [0, 0]
     return torch.load(path, weights_only=False)
 
 
@@ -167,7 +175,7 @@ def test_one_process_goes_on_from_the_state_of_two_and_two_from_that_of_one(name
     learner.load_state_dict(both[name]["state"])
 
     own, resumed = learner.state_dict(), both[name]["resumed"]
-    for part in ("model", "critic", "steps"):
+    for part in ("model", "reference", "critic", "steps"):
         assert_equal(own[part], both[name]["state"][part], tolerance=0)
         assert_equal(resumed["state"][part], resumed["given"][part], tolerance=0)
 
@@ -184,9 +192,8 @@ def test_an_error_that_all_processes_share_ends_none_of_them(both):
 @pytest.mark.slow
 @pytest.mark.parametrize("failing", [0, 1])
 def test_an_error_of_one_process_alone_ends_all(failing):
-    processes = start_two(WORKER, "unused", failing, stderr=subprocess.PIPE)
-
-    said = [process.communicate(timeout=120)[1] for process in processes]
+    with two_processes(WORKER, "unused", failing, stderr=subprocess.PIPE) as processes:
+        said = [process.communicate(timeout=300)[1] for process in processes]
 
     assert all(process.returncode > 0 for process in processes)
     assert "DataError: these rows are odd" in said[failing]

@@ -7,18 +7,22 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from support.two_processes import start_two
+from support.models import tiny_model
+from support.pretended_gpu import PretendedGPU
+from support.two_processes import two_processes
 
 from llmgym.cli.runs import resume, run_file
 from llmgym.errors import ConfigError
-from llmgym.learning import ParallelConfig, load_policy
+from llmgym.learning import ParallelConfig, Policy, load_policy
 from llmgym.learning.parallel import joined
 from llmgym.training import RunProgress
 from llmgym.training.metrics import read_metrics
+from llmgym.training.parts import RunParts
 
 QUICK = [
     "steps=2",
@@ -55,7 +59,8 @@ def test_a_run_of_two_processes_is_the_run_of_one(launcher: list[str], learner: 
     alone = run_file("demo", settings(tmp_path / "alone", *learner), progress=RunProgress(quiet=True)).folder
     command = [str(BIN / launcher[0]), *launcher[1:], "-m", "llmgym", "train", "demo", *settings(folder, *learner)]
 
-    ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr.count(f"written to {folder}") == 1
@@ -69,20 +74,23 @@ def test_a_run_of_two_processes_is_the_run_of_one(launcher: list[str], learner: 
 
 
 def wait_for(path: Path, processes: list[subprocess.Popen[str]]) -> None:
+    end = time.monotonic() + 300
     while not path.exists():
         assert all(process.poll() is None for process in processes)
+        assert time.monotonic() < end
         time.sleep(0.05)
 
 
 @pytest.mark.slow
 def test_a_signal_to_the_first_process_ends_both_and_one_alone_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    processes = start_two("-m", "llmgym", "train", "demo", *settings(folder, "steps=6", *LORA), stderr=subprocess.PIPE)
-    wait_for(folder / "checkpoints" / "step-000001" / "manifest.json", processes)
+    command = ("-m", "llmgym", "train", "demo", *settings(folder, "steps=6", *LORA))
+    with two_processes(*command, stderr=subprocess.PIPE) as processes:
+        wait_for(folder / "checkpoints" / "step-000001" / "manifest.json", processes)
 
-    processes[0].send_signal(signal.SIGTERM)
+        processes[0].send_signal(signal.SIGTERM)
 
-    said = [process.communicate(timeout=60)[1] for process in processes]
+        said = [process.communicate(timeout=120)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert f"llmgym train --resume {folder}" in said[0]
     assert "resume" not in said[1]
@@ -94,16 +102,30 @@ def test_a_signal_to_the_first_process_ends_both_and_one_alone_goes_on(tmp_path:
 @pytest.mark.slow
 def test_who_loses_the_first_process_ends_and_says_so(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    processes = start_two("-m", "llmgym", "train", "demo", *settings(folder, "steps=40"), stderr=subprocess.PIPE)
-    wait_for(folder / "checkpoints" / "step-000001" / "manifest.json", processes)
+    command = ("-m", "llmgym", "train", "demo", *settings(folder, "steps=40"))
+    with two_processes(*command, stderr=subprocess.PIPE) as processes:
+        wait_for(folder / "checkpoints" / "step-000001" / "manifest.json", processes)
 
-    processes[0].kill()
+        processes[0].kill()
 
-    _, said = processes[1].communicate(timeout=60)
+        _, said = processes[1].communicate(timeout=120)
     assert processes[1].returncode > 0
     assert "Another process of this learner is gone" in said
     assert "Traceback" not in said
-    processes[0].communicate()
+
+
+@pytest.mark.parametrize(("is_sampled_with", "device"), [(True, "cuda"), (False, "cpu")])
+def test_a_whole_model_stays_on_the_gpu_only_where_the_sampler_runs_it(is_sampled_with: bool, device: str) -> None:
+    with PretendedGPU():
+        whole, part = Policy(tiny_model().to("cuda")), Policy(tiny_model().to("cuda"))
+        sampler: Any = SimpleNamespace(model=whole.module if is_sampled_with else None)
+        others: Any = dict.fromkeys(("tokenizer", "collector", "mixture", "curriculum", "held_out"))
+        parts = RunParts(policy=whole, sampler=sampler, **others)
+
+        learner: Any = SimpleNamespace(policy=part, whole_policy=whole)
+        parts.adopt(learner)
+
+        assert [parts.policy.device.type, part.device.type] == [device, "cuda"]
 
 
 def test_sharding_by_accelerate_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,7 +224,7 @@ def joined(config: ParallelConfig, *, device: str = "auto") -> Iterator[Ranks]:
         device: that the learner is to be on; of several GPUs each process takes the one of its number on its machine.
 
     Raises:
-        ConfigError: the launcher's variables are incomplete, or there are too few GPUs.
+        ConfigError: the launcher's variables are incomplete, there are too few GPUs, or all are told to take the same.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 and not dist.is_initialized():
         yield ALONE
@@ -244,7 +244,7 @@ def joined(config: ParallelConfig, *, device: str = "auto") -> Iterator[Ranks]:
             )
         on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
         if on_gpu:
-            _take_gpu()
+            _take_gpu(device)
         dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     try:
         group = dist.new_group(backend="gloo", timeout=timedelta(seconds=config.wait_s))
@@ -255,7 +255,12 @@ def joined(config: ParallelConfig, *, device: str = "auto") -> Iterator[Ranks]:
                 dist.destroy_process_group()
 
 
-def _take_gpu() -> None:
+def _take_gpu(device: str) -> None:
+    if ":" in device:
+        raise ConfigError(
+            f"model.device is {device!r}, but each process needs a GPU of its own. Write it without a number: the "
+            "processes of a machine then take its GPUs one after the other."
+        )
     index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if index >= count:
         raise ConfigError(

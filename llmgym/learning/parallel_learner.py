@@ -88,15 +88,21 @@ class ParallelLearner(Learner):
         self._given, self._given_dtype = self.policy, next(self.policy.module.parameters()).dtype
         if self.config.lora is not None:
             self._base_fingerprint = base_fingerprint(self._given.module)
-        self.policy = _copy_of(self._given)
+        device = self.policy.device
+        for whole_model in (self._given.module, self.critic, getattr(self.reference, "module", None)):
+            if whole_model is not None:  # a GPU may not have room for all of them beside each other
+                whole_model.to("cpu")
         head = self.critic if isinstance(self.critic, CriticHead) else None
-        self.policy = ShardedPolicy(self.policy, config, critic_head=head)
+        own = _copy_of(self._given) if self.ranks.leads else self._given
+        self.policy = ShardedPolicy(own, config, device=device, critic_head=head)
         if isinstance(self.critic, CriticModel):
-            self.critic = shard_critic(self.critic, config)
+            self.critic = shard_critic(self.critic, config, device=device)
         if isinstance(self.reference, Policy):
-            self.reference = ShardedPolicy(self.reference, config)
+            self.reference = ShardedPolicy(self.reference, config, device=device)
         elif self.reference is not None:
             self.reference = WithoutAdapter(self.policy)
+        if self.ranks.leads:
+            self._given.module.to(device)
 
     def update(self, groups: Sequence[Group], *, is_selected: bool = False) -> dict[str, float]:
         """As `Learner.update`, by all processes together.
@@ -164,7 +170,7 @@ class ParallelLearner(Learner):
             whole(tensor)
 
     def copy_back(self) -> None:
-        """Write the weights as they are now into the model that this learner was made from, in each process."""
+        """Write the weights as they are now into the model that this learner was made from, in process 0."""
         self._tell("copy_back")
         self._write_back()
 
@@ -172,7 +178,9 @@ class ParallelLearner(Learner):
     def _write_back(self) -> None:
         own = dict(self._given.module.named_parameters())
         for name, tensor in trained_state(self.policy.module).items():
-            own[name].copy_(whole(tensor))
+            gathered_tensor = whole(tensor)
+            if self.ranks.leads:
+                own[name].copy_(gathered_tensor)
 
     def _refresh_adapter(self) -> None:
         """Have the given model follow: an adapter is small, and what is below it is there whole and never moves."""
@@ -211,8 +219,8 @@ def require_parallel(config: LearnerConfig) -> None:
     """
     if config.compute.compile:
         raise ConfigError(
-            "learner.compute.compile is set, but works in one process only: around layers whose weights are gathered "
-            "for each pass, compiling takes minutes on a CPU. Run one process, or leave it out."
+            "learner.compute.compile is set, but works in one process only: with layers whose weights are gathered for "
+            "each pass it was not tested. Run one process, or leave it out."
         )
 
 
@@ -274,6 +282,8 @@ def follow(ranks: Ranks, policy: Policy) -> tuple[Any, ...]:
         LLMGymError: this process cannot go on, for a reason that process 0 may not have, such as its own rows.
     """
     learner: ParallelLearner | None = None
+    device = policy.device
+    policy.module.to("cpu")  # what is learned here is a part of it
     while True:
         order, arguments = ranks.hear()
         if order == _END:
@@ -283,7 +293,8 @@ def follow(ranks: Ranks, policy: Policy) -> tuple[Any, ...]:
         with suppress(LearnerError, ConfigError):
             if order == _NEW:
                 learner = None  # its memory may be needed
-                own = policy if arguments[1].lora is None else _copy_of(policy)  # an adapter stays on what gets it
+                own = _copy_of(policy)
+                own.module.to(device)
                 learner = ParallelLearner(own, *arguments, ranks=ranks)
             else:
                 getattr(learner, order)(*arguments)

@@ -31,13 +31,16 @@ class ShardedPolicy(Policy):
     Args:
         policy: whose module is sharded in place.
         config: in which types to compute and to add up.
+        device: of the parts; each block of layers gets there whole, one at a time, and only its part stays.
         critic_head: what runs on its hidden states, sharded with it.
     """
 
-    def __init__(self, policy: Policy, config: ParallelConfig, *, critic_head: CriticHead | None = None) -> None:
+    def __init__(
+        self, policy: Policy, config: ParallelConfig, *, device: torch.device, critic_head: CriticHead | None = None
+    ) -> None:
         super().__init__(policy.module, num_tokens=policy.num_tokens)
         self._pass = _Pass(policy.module, critic_head, super().action_outputs)
-        mesh = _mesh(self.device)
+        mesh = _mesh(device)
         for block in transformer_blocks(policy.module):
             fully_shard(block, mesh=mesh, mp_policy=_precision(config))
         if critic_head is not None:
@@ -66,9 +69,9 @@ class _Pass(nn.Module):
         return outputs.logprobs_BA, outputs.entropy_BA, outputs.values_BA
 
 
-def shard_critic(critic: CriticModel, config: ParallelConfig) -> CriticModel:
-    """Spread a critic that is its own model, in place."""
-    mesh = _mesh(next(critic.parameters()).device)
+def shard_critic(critic: CriticModel, config: ParallelConfig, *, device: torch.device) -> CriticModel:
+    """Spread a critic that is its own model, in place; its parts are on `device`."""
+    mesh = _mesh(device)
     for block in transformer_blocks(critic.backbone):
         fully_shard(block, mesh=mesh, mp_policy=_precision(config))
     fully_shard(critic.head, mesh=mesh)

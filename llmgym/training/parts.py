@@ -8,7 +8,7 @@ import torch
 
 from ..episode import Task
 from ..episode.waiting import run_to_end
-from ..learning import LoRAConfig, Policy, load_quantised, load_with_tokenizer, with_tokenizer
+from ..learning import Learner, LoRAConfig, Policy, load_quantised, load_with_tokenizer, with_tokenizer
 from ..learning.lora import require_targets
 from ..messages import Tokenizer
 from ..rollout import Collector, EnvPool, TaskMixture, make_collector
@@ -49,6 +49,14 @@ class RunParts:
         """Have the policy that learns be a copy, where the sampler would else sample with half-updated weights."""
         if self.shares_model:
             self.policy = Policy(copy.deepcopy(self.policy.module), num_tokens=self.policy.num_tokens)
+
+    def adopt(self, learner: Learner) -> None:
+        """Have the policy be the learner's whole one, which has the adapter; where that is neither what learns nor what
+        is sampled with, it is kept in the CPU's memory."""
+        is_run = self.shares_model or learner.whole_policy is learner.policy
+        self.policy = learner.whole_policy
+        if not is_run:
+            self.policy.module.to("cpu")
 
     async def close_sampler(self) -> None:
         """Close the sampler, if it can be closed, on the loop on which it sampled; once is enough."""

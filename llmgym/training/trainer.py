@@ -124,6 +124,7 @@ class Trainer:
         text = to_toml(self.config)
         # Before anything is written: a setting that is wrong leaves no folder behind.
         with closing(self._build()) as self._parts, self._folder(folder, text, is_new=is_new):
+            device = str(self._parts.policy.device)
             self._checkpoints = RunCheckpoints(folder, self.config.checkpoint, run=text)
             checkpoint = None if is_new else self._checkpoints.load()
             forget_after(folder, checkpoint["step"] if checkpoint else -1)
@@ -155,7 +156,7 @@ class Trainer:
                     started=started_at.isoformat(timespec="seconds"),
                     seconds=time.perf_counter() - started,
                     num_parameters=self._parts.num_parameters,
-                    device=str(self._parts.policy.device),
+                    device=device,
                     full_reward=self._full_reward,
                 ).write(folder)
         return RunResult(folder, before, after, self._parts.tokenizer, is_complete)
@@ -210,8 +211,7 @@ class Trainer:
         learner = self._make_learner(self._parts.policy, self.agent, self.learner_config)
         if learner.kernels:
             self.progress.line(learner.kernels)
-        if self.learner_config.lora is not None:
-            self._parts.policy = learner.whole_policy  # which has the adapter
+        self._parts.adopt(learner)
         if checkpoint is None:
             self._num_samples, done = 0, 0
             await self._begin_sampling(learner, version=0)  # with what the cold start made of the weights
@@ -307,7 +307,7 @@ class Trainer:
 
     async def _step(self, learner: Learner, step: int, phase: Phase) -> Batch:
         """Collect, learn, hand the weights on, and log."""
-        clock, self._phase = StepClock(self._parts.collector, self._parts.policy.device), phase
+        clock, self._phase = StepClock(self._parts.collector, learner.policy.device), phase
         batch = await self._source.batch(step)
         described = self._describe(step, batch)
         learner.weight_version = step - 1

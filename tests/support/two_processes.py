@@ -4,11 +4,14 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
-def start_two(*arguments: Any, **options: Any) -> list[subprocess.Popen[str]]:
-    """`python ARGUMENTS`, twice; they find each other."""
+@contextmanager
+def two_processes(*arguments: Any, **options: Any) -> Iterator[list[subprocess.Popen[str]]]:
+    """`python ARGUMENTS`, twice; they find each other, and neither outlives the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -16,4 +19,10 @@ def start_two(*arguments: Any, **options: Any) -> list[subprocess.Popen[str]]:
     common["OMP_NUM_THREADS"] = "1"
     environments = [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
     command = [sys.executable, *map(str, arguments)]
-    return [subprocess.Popen(command, env=each, text=True, **options) for each in environments]
+    processes = [subprocess.Popen(command, env=each, text=True, **options) for each in environments]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            with process:
+                process.kill()

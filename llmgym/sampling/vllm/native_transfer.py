@@ -52,7 +52,7 @@ class NativeTransfer:
 
     async def prepare(self, source: WeightSource) -> None:
         """Nothing is copied here."""
-        self._weights = _Weights(source, self._dtype)
+        self._weights = _Weights(source, self._dtype, self._device)
         self.num_bytes = sum(self._weights.sizes)
 
     async def deliver(self, engine: Engine, *, version: int) -> None:
@@ -176,8 +176,8 @@ class _Weight(NamedTuple):
 class _Weights:
     """A weight source in vLLM's words, which a class need not inherit from, in the engine's data type."""
 
-    def __init__(self, source: WeightSource, dtype: str) -> None:
-        self._source = source
+    def __init__(self, source: WeightSource, dtype: str, device: torch.device) -> None:
+        self._source, self._device = source, device
         self._places: list[Place] = plan_places(source.shapes(), dtype)
         self.sizes = [num_bytes_of(sent, shape) for _, sent, shape, _ in self._places]
         """Bytes of each."""
@@ -187,7 +187,7 @@ class _Weights:
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
         for weight, (name, tensor) in zip(self.metadata(), self._source, strict=True):
-            yield name, tensor.to(weight.dtype)
+            yield name, tensor.to(self._device, weight.dtype)
 
 
 def _free_port() -> int:
