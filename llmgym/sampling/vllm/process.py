@@ -100,11 +100,12 @@ class EngineProcess:
         self.facts: dict[str, Any] = {}
         """Of the engine: its vLLM's version, kind, data type, longest context, width of the vocabulary."""
 
-    def _child_environment(self, given: Mapping[str, str]) -> dict[str, str]:
+    def _child_environment(self, given: Mapping[str, Any]) -> dict[str, str]:
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         own = {"TMPDIR": self._folder, "VLLM_RPC_BASE_PATH": self._folder, "PYTHONPATH": path}
         inherited = {name: value for name, value in os.environ.items() if not _OF_LAUNCHERS.fullmatch(name)}
-        return {**_ENVIRONMENT, **inherited, **own, **given}
+        texts = {name: str(value) for name, value in given.items()}  # a run file may have numbers
+        return {**_ENVIRONMENT, **inherited, **own, **texts}
 
     def wait_until_ready(self) -> None:
         """Block until the engine has loaded its model.
