@@ -20,6 +20,9 @@ _MAX_LOG_WEIGHT = 80.0
 class CorrectionConfig:
     """Importance weights learner / sampler on the policy's loss.
 
+    A run that is given none has one by its mode, see `llmgym.training.mode.default_correction`; one that is given
+    replaces it whole, so what is left out here is as below in every mode.
+
     The weights are numbers, without gradient. What they reject stays in the denominators of the loss: were it not
     counted, the rest would weigh more the more is rejected.
     """
@@ -92,8 +95,8 @@ def bounded_weights(
         advantages_BA: which way the loss pushes each token, shape (B, A); where None, "clip" is "mask".
 
     Source:
-        Schulman et al. 2017, arXiv:1707.06347 (clip: the gradient of its surrogate, against the sampler's policy and
-        with weights of at most `high`).
+        Schulman et al. 2017, arXiv:1707.06347, eq. 7 (clip: the gradient of its surrogate, against the sampler's policy
+        and with weights of at most `high`).
     """
     if action == "truncate":
         return torch.where(mask_BA, weights_BA.clamp(low, high), 0.0)

@@ -43,7 +43,7 @@ def default_correction(agent: Agent, config: TrainingConfig) -> CorrectionConfig
 
     Of older weights: clipped to 0.8 to 1.2. A batch whose weights are only truncated repeats the step that the batch
     before it made already, and so a run collapses at a learning rate that a synchronous one survives, see
-    benchmarks/results/training_modes.md. Of another engine with the newest weights: truncated at 2.
+    benchmarks/results/training_modes_short.md. Of another engine with the newest weights: truncated at 2.
 
     They are of each token, or of the geometric mean over a trajectory for losses of whole trajectories, whose products
     vanish or explode with their length. None for agents that have no policy loss to weigh.
