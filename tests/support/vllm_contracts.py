@@ -245,7 +245,7 @@ PLAYED = {
 
 def weights_over(backend):
     os.environ.update(environment_of(backend))
-    return EngineWeights(backend, shapes=Source(0).shapes(), dtype="bfloat16", device=torch.device("cuda", 0))
+    return EngineWeights(backend, shapes=Source(0).shapes(), dtype="bfloat16")  # on the CPU, where the weights are
 
 
 def updates_arrive(backend):
