@@ -19,21 +19,20 @@ from ..evaluation import Evaluation
 from ..learning import Agent, DataKind, Learner
 from ..learning.feasibility import require_feasible
 from ..learning.flops import update_flops
-from ..learning.update_metrics import describe_groups
 from ..progress import Phase, RunProgress
 from ..registry import AGENTS, TRACKERS
-from ..rollout import groups_of, save_trajectories
+from ..rollout import save_trajectories
 from ..sampling import WeightSource
 from ..settings import checked_call
 from .alarms import AlarmWatch
 from .asynchronous import Asynchronous
 from .batch import Batch
+from .batch_report import BatchReport
 from .batch_source import BatchSource, Collection, OneStepOff, Synchronous
 from .beginning import begin_with_demonstrations
 from .checkpoints import RunCheckpoints, random_states, restore_random_states
 from .clock import StepClock
 from .config import RunConfig, plain, to_toml
-from .describe import describe_by_env, describe_episodes
 from .endings import DivergenceWatch, has_finite_weights, has_plateaued, require_finite_weights
 from .held_out import HeldOut
 from .metrics import MetricsLog, read_metrics
@@ -44,7 +43,6 @@ from .record import RunRecord, load_held_out, save_held_out, with_advantages
 from .result import RunResult, common_full_reward
 from .run_folder import forget_after, free_run_folder, is_finished, make_run_folder, trajectories_path, writing_alone
 from .saving import leave_good_model, save_model, settle_base
-from .staleness import describe_staleness
 from .stopping import heeding_signals
 from .telling import LongPrompts, NewCounts, episode_teller
 from .together import MakeLearner, run_together
@@ -146,6 +144,15 @@ class Trainer:
                     log=self._log,
                     alarms=self._alarms,
                     long_prompts=self._long_prompts,
+                    progress=self.progress,
+                )
+                self._batch_report = BatchReport(
+                    parts=self._parts,
+                    quarantine=self._quarantine,
+                    long_prompts=self._long_prompts,
+                    full_reward=self._full_reward,
+                    is_synchronous=self.config.training.is_synchronous,
+                    log=self._log,
                     progress=self.progress,
                 )
                 self._source = self._make_source()
@@ -309,7 +316,7 @@ class Trainer:
         """Collect, learn, hand the weights on, and log."""
         clock, self._phase = StepClock(self._parts.collector, learner.policy.device), phase
         batch = await self._source.batch(step)
-        described = self._describe(step, batch)
+        described = self._batch_report.metrics(step, batch)
         learner.weight_version = step - 1
         with clock.learning():
             update = partial(learner.update, batch.groups, is_selected=True) if batch.groups else dict[str, float]
@@ -363,36 +370,3 @@ class Trainer:
         restore_random_states(checkpoint["random"])
         self.progress.line(f"going on in {folder} after step {step} of {self.config.steps}")
         return step
-
-    def _describe(self, step: int, batch: Batch) -> dict[str, Any]:
-        """Metrics of a batch; quarantine and curriculum hear of it, and people of what is odd about it."""
-        for name in self._quarantine.record(batch.drawn):
-            problem = self._quarantine.left_out[name]
-            self._log.log("quarantine", step, {"env": name, "problem": problem})
-            self.progress.line(f"step {step}: QUARANTINE: {name} is left out, as it keeps failing: {problem}")
-        metrics = describe_episodes(batch.drawn, self._full_reward) | describe_groups(list(groups_of(batch.drawn)))
-        metrics |= {
-            "num_resample_rounds": batch.num_rounds,
-            "num_dropped_groups": batch.num_dropped_groups,
-            "num_long_prompts": self._long_prompts.count(step, batch.drawn),
-            "is_skipped": int(not batch.groups),
-        }
-        if not self.config.training.is_synchronous:
-            learned = [trajectory for group in batch.groups for trajectory in group]
-            metrics |= describe_staleness(learned, step - 1) | {"num_dropped_stale": batch.num_dropped_stale}
-        if not batch.groups:
-            self.progress.line(
-                f"step {step}: nothing to learn from, as the agent dropped all {batch.num_drawn_groups} groups "
-                f"(rounds: {1 + batch.num_rounds}); the step is skipped."
-            )
-        if len(self._parts.collector.pools) == 1:
-            return metrics
-        weights = self._parts.mixture.weights
-        for name, figures in describe_by_env(batch.drawn, self._full_reward).items():
-            metrics |= {f"env/{name}/{key}": value for key, value in figures.items()}
-            if self._parts.curriculum is not None and "success" in figures:
-                num_valid = int(figures["num_episodes"] - figures["num_invalid"])
-                self._parts.curriculum.record(name, figures["success"], num_valid)
-        if self._parts.curriculum is not None:
-            self._parts.mixture.weights = self._parts.curriculum.weights()
-        return metrics | {f"env/{name}/weight": weight for name, weight in weights.items()}
