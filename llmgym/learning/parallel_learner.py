@@ -178,9 +178,9 @@ class ParallelLearner(Learner):
     def _write_back(self) -> None:
         own = dict(self._given.module.named_parameters())
         for name, tensor in trained_state(self.policy.module).items():
-            gathered_tensor = whole(tensor)
+            new = whole(tensor)  # by all processes
             if self.ranks.leads:
-                own[name].copy_(gathered_tensor)
+                own[name].copy_(new)
 
     def _refresh_adapter(self) -> None:
         """Have the given model follow: an adapter is small, and what is below it is there whole and never moves."""
