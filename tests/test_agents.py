@@ -12,6 +12,7 @@ from llmgym.agents.reinforce import Reinforce
 from llmgym.agents.reinforce_pp import ReinforcePP, ReinforcePPBaseline
 from llmgym.agents.rloo import RLOO
 from llmgym.agents.sft import SFT
+from support.bandit import PAID, bandit_model, log_probabilities
 
 from llmgym.episode import Segment, StopReason, Trajectory
 from llmgym.errors import ConfigError
@@ -144,24 +145,6 @@ def test_sft_loss_is_the_negative_log_likelihood():
     batch = batch_of([0.0])
 
     assert SFT().loss(outputs_like(batch, -1.5), batch)["nll"].tolist() == [[1.5, 1.5]]
-
-
-PAID = 18
-"""The token that the bandit pays; the model starts with giving it a probability of 0.21."""
-
-
-def bandit_model():
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    sizes = {"vocab_size": 23, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
-    return LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=4, initializer_range=0.3))
-
-
-@torch.no_grad()
-def log_probabilities(model):
-    """Of the one action, after the prompt [1]."""
-    return model(torch.tensor([[1]])).logits[0, 0].log_softmax(-1)
 
 
 def bandit_group(model, rng):

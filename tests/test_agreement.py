@@ -9,15 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from llmgym.agents.grpo import GRPO
+from support.bandit import trajectory
 from support.models import tiny_model
 
-from llmgym.episode import Segment, StopReason, Trajectory, TurnRecord
 from llmgym.errors import LearnerError
 from llmgym.learning import CorrectionConfig, Learner, LearnerConfig
 from llmgym.learning.action_batch import ActionBatch
 from llmgym.learning.agreement import AgreementCheck
-from llmgym.messages import AssistantMessage
-from llmgym.scoring import Score
 
 
 def check_of(*, dtype=torch.float32, sampler_dtype="float32", max_mean_gap=0.05):
@@ -121,22 +119,9 @@ def learner_one_step_off(**options):
 
 
 def sampled_by(learner, *, version):
-    rows = [plain_trajectory([1, 2, 3, 4, 5], 1.0), plain_trajectory([3, 1, 9, 8], 0.0)]
+    rows = [trajectory("1 .2 .3 .4 .5", 1.0), trajectory("3 .1 .9 .8", 0.0)]
     logprobs = learner.policy.action_outputs(rows, temperature=1.0).logprobs_BA.detach().numpy()
     return [as_sampled(row, row_logprobs, version) for row, row_logprobs in zip(rows, logprobs, strict=True)]
-
-
-def plain_trajectory(ids, reward):
-    ids = np.array(ids, dtype=np.int32)
-    return Trajectory(
-        segments=(Segment(ids, np.arange(len(ids)) > 0),),
-        turns=(TurnRecord(0, 1, len(ids), AssistantMessage(""), Score(reward=reward)),),
-        reward=reward,
-        terminated=True,
-        truncated=False,
-        stop_reason=StopReason.ANSWERED,
-        metadata={},
-    )
 
 
 def as_sampled(row, logprobs, version):

@@ -16,28 +16,17 @@ from typing import Any
 
 import pytest
 import torch
+from support.copy_run import COPY_RUN, QUIET
 
 import llmgym
 from llmgym.cli.main import main
 from llmgym.episode.waiting import run_to_end
 from llmgym.errors import CheckpointError, ConfigError, DataNotFoundError, OutputFolderError
-from llmgym.training import RunProgress
 from llmgym.training.checkpoints import CheckpointConfig, RunCheckpoints, random_states, restore_random_states
 from llmgym.training.run_folder import writing_alone
 from llmgym.training.stopping import heeding_signals
 
-RUN: dict[str, Any] = {
-    "env": "llmgym/Copy-v0",
-    "env_kwargs": {"limits": {"turn_tokens": 6, "episode_tokens": 6, "context_tokens": 64}},
-    "model": {"tiny": {"hidden_size": 32, "num_layers": 1, "num_heads": 1}},
-    "agent": {"name": "grpo", "group_size": 2},
-    "rollout": {"tasks_per_step": 2},
-    "evaluation": {"every": 2, "num_tasks": 2},
-    "checkpoint": {"every": 1},
-    "trackers": [],
-    "threads": 1,
-}
-QUIET = RunProgress(quiet=True)
+RUN = {**COPY_RUN, "evaluation": {"every": 2, "num_tasks": 2}}
 
 
 @pytest.mark.slow

@@ -3,11 +3,13 @@
 import dataclasses
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.copy_run import COPY_RUN, QUIET
 
 import llmgym
 from llmgym.episode import Trajectory
@@ -15,21 +17,10 @@ from llmgym.errors import ConfigError, SamplerError
 from llmgym.learning import BaseAgent, CorrectionConfig
 from llmgym.rollout import load_trajectories
 from llmgym.settings import from_mapping
-from llmgym.training import RunConfig, RunProgress, Trainer
+from llmgym.training import RunConfig, Trainer
 from llmgym.training.metrics import read_metrics
 
-QUIET = RunProgress(quiet=True)
-RUN: dict[str, Any] = {
-    "env": "llmgym/Copy-v0",
-    "env_kwargs": {"limits": {"turn_tokens": 6, "episode_tokens": 6, "context_tokens": 64}},
-    "model": {"tiny": {"hidden_size": 32, "num_layers": 1, "num_heads": 1}},
-    "agent": {"name": "reinforce", "group_size": 2},
-    "rollout": {"tasks_per_step": 2},
-    "evaluation": {"every": 1, "num_tasks": 2},
-    "checkpoint": {"every": 1},
-    "trackers": [],
-    "threads": 1,
-}
+RUN = {**COPY_RUN, "agent": {"name": "reinforce", "group_size": 2}}
 ONE_STEP_OFF, ASYNCHRONOUS = {"mode": "one-step-off"}, {"mode": "asynchronous", "max_staleness": 2}
 
 
@@ -68,22 +59,35 @@ def test_asynchronous_training_keeps_its_bound_and_learns_from_each_group_once(t
         assert all(len(set(s.weight_version[s.action_mask])) == 1 for step in steps for t in step for s in t.segments)  # type: ignore[index]
 
 
+def before_step(patch: pytest.MonkeyPatch, number: int, happens: Callable[[], None]) -> None:
+    """Something that happens at the beginning of a step."""
+    original = Trainer._step
+
+    async def step(self: Any, learner: Any, step: int, phase: Any) -> Any:
+        if step == number:
+            happens()
+        return await original(self, learner, step, phase)
+
+    patch.setattr(Trainer, "_step", step)
+
+
+class Broken(SamplerError):
+    """Of a test."""
+
+
+def break_off() -> None:
+    raise Broken("killed")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("training", [ONE_STEP_OFF, ASYNCHRONOUS], ids=lambda mode: mode["mode"])
 def test_a_run_with_a_curriculum_goes_on_with_the_weights_that_it_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, training: dict[str, Any]
 ) -> None:
-    original = Trainer._step
-
-    async def step(self: Any, learner: Any, step: int, phase: Any) -> Any:
-        if step == 3:
-            raise Broken("killed")
-        return await original(self, learner, step, phase)
-
     two = [{"id": RUN["env"], "name": name, "kwargs": RUN["env_kwargs"]} for name in ("a", "b")]
     settings = {"env": two, "env_kwargs": None, "curriculum": {}, "rollout": {"tasks_per_step": 4}}
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", step)
+        before_step(patch, 3, break_off)
         with pytest.raises(Broken):
             train(tmp_path, training, **settings)
     before = rows(tmp_path)
@@ -104,15 +108,8 @@ def test_a_run_with_a_curriculum_goes_on_with_the_weights_that_it_had(
 def test_a_signal_saves_and_the_run_goes_on_with_the_tasks_that_nothing_was_learned_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, training: dict[str, Any]
 ) -> None:
-    original = Trainer._step
-
-    async def step(self: Any, learner: Any, step: int, phase: Any) -> Any:
-        if step == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-        return await original(self, learner, step, phase)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", step)
+        before_step(patch, 2, lambda: os.kill(os.getpid(), signal.SIGINT))
         stopped = train(tmp_path / "run", training)
     went_on = llmgym.resume(tmp_path / "run", progress=QUIET)
     train(tmp_path / "whole", training)
@@ -122,10 +119,6 @@ def test_a_signal_saves_and_the_run_goes_on_with_the_tasks_that_nothing_was_lear
     keys, whole = ([t.task_key for step in stored(tmp_path / name) for t in step] for name in ("run", "whole"))
     assert len(keys) == len(set(keys)) * 2  # two samples of each task, and none begun anew that was learned from
     assert sorted(keys) == sorted(whole)
-
-
-class Broken(SamplerError):
-    """Of a test."""
 
 
 @pytest.mark.parametrize("training", [ONE_STEP_OFF, ASYNCHRONOUS], ids=lambda mode: mode["mode"])

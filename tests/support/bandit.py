@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from support.models import tiny_model
 
 from llmgym.episode import Segment, StopReason, Trajectory, TurnRecord
 from llmgym.messages import AssistantMessage
@@ -13,9 +13,7 @@ PAID = 18
 
 
 def bandit_model(seed=0):
-    torch.manual_seed(seed)
-    sizes = {"vocab_size": 23, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
-    return LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=4, initializer_range=0.3))
+    return tiny_model(seed, num_key_value_heads=4)
 
 
 def trajectory(text, reward=0.0, stop_reason=StopReason.ANSWERED):
