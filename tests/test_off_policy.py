@@ -170,10 +170,12 @@ llmgym.register_env("test-modes/Length-v0", LengthEnv)
 
 
 RUN: dict[str, Any] = {
-    "env": "test-modes/Short-v0",
+    "env": "test-modes/Length-v0",
     "agent": {"name": "grpo", "group_size": 8},
-    "rollout": {"tasks_per_step": 8},
-    "evaluation": {"every": 120, "num_tasks": 100},
+    "rollout": {"tasks_per_step": 2},
+    "evaluation": {"every": 100, "num_tasks": 2},
+    "checkpoint": {"every": 100},
+    "model": {"tiny": {"hidden_size": 32, "num_layers": 1, "num_heads": 1}},
     "trackers": [],
     "threads": 1,
     "progress": RunProgress(quiet=True),
@@ -202,8 +204,7 @@ def test_learning_beside_sampling_comes_to_the_bits_of_learning_alone_and_tokens
     with monkeypatch.context() as patch:
         patch.setattr(Learner, "update", recording)
         llmgym.train(
-            **{**RUN, "env": "test-modes/Length-v0", "rollout": {"tasks_per_step": 2}},
-            model={"tiny": {"hidden_size": 32, "num_layers": 1, "num_heads": 1}},
+            **RUN,
             learner={"learning_rate": 0.02},
             training=training,
             steps=5,
@@ -246,8 +247,7 @@ def test_a_sampler_that_keeps_its_first_weights_ends_the_run(
 
     with pytest.raises(LearnerError, match="were sent to the sampler"):
         llmgym.train(
-            **{**RUN, "env": "test-modes/Length-v0", "rollout": {"tasks_per_step": 2}},
-            model={"tiny": {"hidden_size": 32, "num_layers": 1, "num_heads": 1}},
+            **RUN,
             learner={"learning_rate": 0.02},
             training={"mode": mode},
             steps=6,
@@ -257,7 +257,6 @@ def test_a_sampler_that_keeps_its_first_weights_ends_the_run(
 
 def test_the_sampler_has_the_adapter_that_was_learned(tmp_path: Path) -> None:
     result = llmgym.train(
-        model={"tiny": {"hidden_size": 32, "num_layers": 1, "num_heads": 1}},
         learner={"learning_rate": 0.03, "lora": {"r": 4}},
         training={"mode": "asynchronous", "max_staleness": 0},
         steps=6,
@@ -277,14 +276,19 @@ def test_the_sampler_has_the_adapter_that_was_learned(tmp_path: Path) -> None:
     ids=lambda training: training.get("mode", "synchronous"),
 )
 def test_every_training_mode_learns_the_same(tmp_path: Path, training: dict[str, Any]) -> None:
+    changes = {
+        "env": "test-modes/Short-v0",
+        "model": {"tiny": {"hidden_size": 64, "num_layers": 2, "num_heads": 2}},
+        "rollout": {"tasks_per_step": 8},
+        "evaluation": {"every": 120, "num_tasks": 100},
+    }
     result = llmgym.train(
-        model={"tiny": {"hidden_size": 64, "num_layers": 2, "num_heads": 2}},
+        **{**RUN, **changes},
         learner={"learning_rate": 2e-3},  # where older tokens, if not clipped, are too much for some seeds
         steps=120,
         seed=1,
         training=training,
         output=str(tmp_path / "run"),
-        **RUN,
     )
 
     assert result.before["sampled"].success.value < 0.2
