@@ -102,14 +102,16 @@ def test_episodes_in_workers_equal_those_of_a_collector_of_ones_own(on_ray):
 
 
 def test_actors_killed_at_random_lose_no_episode_and_repeat_none(on_ray):
-    plans = planned(75)
+    plans = planned(20)
     sampler = on_ray(num_samplers=2, num_env_workers=3, settings={"latency_s": 0.05}, max_losses=30, max_batch=12)
     collector = sampler.make_collector(pools(), concurrency=12)
     rng, killed, heard = random.Random(0), [], []
 
     async def kill_some():
-        while len(killed) < 8:
-            await asyncio.sleep(0.3)
+        while len(killed) < 5:
+            await asyncio.sleep(0.01)
+            if len(heard) < 10 * len(killed) + 5:
+                continue
             fleet = rng.choice([sampler.fleet, collector._workers])
             member = rng.choice(await fleet.running())
             kill(member, rng.choice(["ray", "system"]))
@@ -128,8 +130,7 @@ def test_actors_killed_at_random_lose_no_episode_and_repeat_none(on_ray):
     places = Counter((trajectory.task_key, trajectory.group_id, trajectory.sample_index) for trajectory in heard)
     assert places == Counter((plan.task.key, plan.group_id, plan.sample_index) for plan in plans)
     assert said(trajectories) == said(run(Collector(pools(), SlowSampler(None)), plans))
-    assert len(killed) >= 5
-    assert 1 <= collector.num_lost + sampler.num_lost <= len(killed)
+    assert 1 <= collector.num_lost + sampler.num_lost <= len(killed) == 5
     assert collector.num_replayed >= 1
     assert all(trajectory.is_valid for trajectory in trajectories)
 
@@ -267,14 +268,16 @@ def test_actors_that_no_node_can_hold_are_an_error_that_says_how_many_are_asked_
         on_ray(sampler_cpus=1000, **waiting)
 
 
-@pytest.mark.parametrize(("mode", "num_env_workers"), [("synchronous", 2), ("one-step-off", 1), ("asynchronous", 0)])
-def test_a_run_trains_in_every_mode_with_workers_and_without(on_ray, tmp_path, mode, num_env_workers):
+@pytest.mark.parametrize(
+    ("mode", "num_samplers", "num_env_workers"), [("synchronous", 2, 1), ("one-step-off", 1, 1), ("asynchronous", 2, 0)]
+)
+def test_a_run_trains_in_every_mode_with_workers_and_without(on_ray, tmp_path, mode, num_samplers, num_env_workers):
     from llmgym.training.metrics import read_metrics
 
     result = llmgym.train(
         env="llmgym/Copy-v0",
         agent="grpo",
-        sampler={"name": "ray", "num_samplers": 2, "num_env_workers": num_env_workers, **SMALL},
+        sampler={"name": "ray", "num_samplers": num_samplers, "num_env_workers": num_env_workers, **SMALL},
         steps=2,
         rollout={"tasks_per_step": 4, "concurrency": 16},
         evaluation={"num_tasks": 4, "every": 2},
