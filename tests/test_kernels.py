@@ -126,6 +126,15 @@ def test_kernels_that_compute_something_else_or_fail_are_not_used(problem: str) 
         use_kernels(model, "liger", place=place)
 
 
+def test_kernels_with_other_gradients_are_not_used() -> None:
+    class Other(FakePlace):
+        def _norm(self, states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+            return super()._norm(states, weight, epsilon) + (states - states.detach())
+
+    with pytest.raises(ConfigError, match="from what LlamaRMSNorm computes"):
+        use_kernels(bandit_model(), "liger", place=Other())
+
+
 def model_of(kind: str, **settings: Any) -> Any:
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, vocab_size=23, **sizes, **settings))
