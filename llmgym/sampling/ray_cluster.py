@@ -38,6 +38,9 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from ..errors import ConfigError, SamplerError
 from .ray_config import RayConfig
 
+if os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"] == "(?s).":
+    del os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"]  # programs that are started from here may want to see what Ray prints
+
 __all__ = ["ActorLost", "ByValuePickler", "Member", "RayActor", "RayCluster", "own_host_name"]
 
 _MIN_STORE_MIB = 128
