@@ -4,10 +4,10 @@ import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -27,29 +27,60 @@ def resolved(value: T | Awaitable[T]) -> T:
 
 def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run`, also where a loop is running already, as in a notebook: then in a thread of its own."""
-    begun: list[asyncio.Task[Any]] = []
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return _run(coroutine, begun)
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="llmgym-run") as thread:
+        return _run(coroutine, _UnderWay())
+    task, end = _UnderWay(), Future[T]()
+
+    def run() -> None:
         try:
-            return thread.submit(_run, coroutine, begun).result()
-        except KeyboardInterrupt:  # is raised here, where the run is not; leaving the block waits for its end
-            for task in begun:
-                with suppress(RuntimeError):  # its loop is closed
-                    task.get_loop().call_soon_threadsafe(task.cancel)
-            raise
+            end.set_result(_run(coroutine, task))
+        except BaseException as error:  # is raised where the result is asked for
+            end.set_exception(error)
+
+    try:
+        threading.Thread(target=run, name="llmgym-run").start()
+        while not wait([end], timeout=1).done:
+            pass  # CPython raises an interrupt that came just before a wait only when that wait is over
+        return end.result()
+    except KeyboardInterrupt:  # is raised here, where the run is not
+        if task.cancel():
+            wait([end])
+        raise
 
 
-def _run(coroutine: Coroutine[Any, Any, T], begun: list[asyncio.Task[Any]]) -> T:
-    """Run it on a new loop; its task is put into `begun`."""
+class _UnderWay:
+    """The task of a run, for another thread to cancel, also before there is one."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[Any] | None = None
+        self._is_cancelled = False
+
+    def begin(self) -> None:
+        """It is the task that calls."""
+        self._task = asyncio.current_task()
+        if self._task is not None and self._is_cancelled:
+            self._task.cancel()
+
+    def cancel(self) -> bool:
+        """Returns whether it had begun."""
+        self._is_cancelled = True
+        if self._task is None:
+            return False
+        with suppress(RuntimeError):  # its loop is closed
+            self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+        return True
+
+
+def _run(coroutine: Coroutine[Any, Any, T], task: _UnderWay) -> T:
+    """Run it on a new loop."""
     with asyncio.Runner() as runner:
         runner.get_loop().set_exception_handler(_complain)
         results: list[T] = []
 
         async def keep() -> None:
-            begun.append(cast(asyncio.Task[Any], asyncio.current_task()))
+            task.begin()
             results.append(await coroutine)
 
         runner.run(keep())  # not the coroutine itself: CPython writes a task's result out in full, and throws that away
