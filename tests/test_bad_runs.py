@@ -237,6 +237,7 @@ def test_command_fails_with_one_line_and_writes_nothing(tmp_path, monkeypatch, c
     assert sorted(tmp_path.rglob("*")) == files
 
 
+@pytest.mark.slow
 def test_process_of_a_command_ends_with_code_2_and_one_line(tmp_path):
     (tmp_path / "kept.txt").write_text("kept")
 

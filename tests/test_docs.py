@@ -32,6 +32,7 @@ COMMANDS = sorted({command for blocks in BLOCKS.values() for block in blocks for
 sys.path.append(str(DOCS))
 
 
+@pytest.mark.slow
 def test_pages_run_and_print_what_they_say(tmp_path):
     assert_they_print_what_they_say(LIGHT, tmp_path)
 

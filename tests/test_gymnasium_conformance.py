@@ -38,6 +38,8 @@ def env_id(request, monkeypatch):
 
 
 every_id = pytest.mark.parametrize("env_id", IDS, indirect=True)
+LONG = {f"llmgym/{name}-v0" for name in ("Gymnasium", "MathPython", "Shell", "SQL", "Store")}
+"""To play: many turns, or a sandbox or a database for each task."""
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +86,9 @@ def test_make_vec_steps_every_environment(env_id, view, mode, vector_kwargs):
     env.close()
 
 
-@every_id
+@pytest.mark.parametrize(
+    "env_id", [pytest.param(each, marks=pytest.mark.slow if each in LONG else ()) for each in IDS], indirect=True
+)
 def test_every_environment_keeps_the_promises_that_llmgym_adds(env_id):
     num_tasks = 2 if env_id in ("llmgym/Gymnasium-v0", "llmgym/SQL-v0") else 5  # 200 turns; a database for each task
     report = llmgym.check_env(env_id, num_tasks=num_tasks, **KWARGS.get(env_id, {}))

@@ -37,6 +37,7 @@ def test_block_prints_what_its_comments_say(tmp_path, block):
         assert printed == block.promised_lines
 
 
+@pytest.mark.slow
 def test_blocks_that_train_and_use_what_was_trained_run_in_order_with_tiny_settings(tmp_path):
     pages = [[block] for block in PYTHON if block.needs_torch]
 

@@ -90,6 +90,7 @@ def test_several_environments_share_batches_by_weight_with_limits_and_figures_of
     assert {t.env_id for t in stored} == {COPY, REVERSE}
 
 
+@pytest.mark.slow
 def test_a_curriculum_moves_tasks_to_where_success_is_near_its_target(tmp_path: Path) -> None:
     # The policy always fails at both, and 0 is the target for none: weights stay as configured.
     levels = [{"id": COPY, "name": name, "kwargs": {"max_length": 8}} for name in ("one", "two")]

@@ -351,6 +351,7 @@ class Everything(Asks):
         ]
 
 
+@pytest.mark.slow
 def test_an_environment_with_tools_of_every_kind_keeps_every_promise():
     report = check_env(Everything(), num_tasks=1, tool_format="hermes", limits={"turns": 8})
 

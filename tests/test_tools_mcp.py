@@ -220,6 +220,7 @@ def test_a_copy_has_a_connection_of_its_own_unless_it_would_lose_what_the_server
         copy.deepcopy(own)
 
 
+@pytest.mark.slow
 def test_an_episode_whose_server_died_is_played_again_with_a_new_one():
     register_env("test/Sums-v0", SumsOfItsOwn)
     add = '<tool_call>{"name": "add", "arguments": {"left": 1}}</tool_call>'
