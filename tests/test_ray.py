@@ -224,7 +224,7 @@ def test_an_actor_that_hangs_is_replaced_as_one_that_is_gone(on_ray, hangs):
     import ray
 
     plans = planned(4)
-    sampler = on_ray(settings={"latency_s": 0.3}, hang_timeout_s=1.0)
+    sampler = on_ray(settings={"latency_s": 0.3}, hang_timeout_s=3.0)
     collector = sampler.make_collector(pools(), concurrency=4)
     (member,) = sampler.fleet.members if hangs == "sampler" else collector._workers.members
     pid = ray.get(member.actor.__ray_call__.remote(lambda actor: os.getpid()))
@@ -239,7 +239,11 @@ def test_an_actor_that_hangs_is_replaced_as_one_that_is_gone(on_ray, hangs):
     collector.close()
 
     assert said(trajectories) == said(run(Collector(pools(), SlowSampler(None)), plans))
-    assert (collector.num_lost, sampler.num_lost) == ((1, 0) if hangs == "worker" else (0, 1))
+    lost, others = collector.num_lost, sampler.num_lost
+    if hangs == "sampler":
+        lost, others = others, lost
+    assert lost >= 1  # a machine may be so slow that what replaces it seems to hang, too
+    assert others == 0
     assert collector.num_replayed >= 1
 
 
