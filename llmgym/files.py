@@ -1,9 +1,11 @@
 """Files that are whole at any time."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 UNFINISHED = "unfinished-"
 """How the name of a file begins that is being written, or that a killed process left."""
@@ -31,6 +33,11 @@ def replace_file(path: Path, text: str) -> None:
     """Write a text as `replacing` does."""
     with replacing(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
+
+
+def replace_json(path: Path, values: Any) -> None:
+    """Write values, for people to read too, as `replacing` does."""
+    replace_file(path, json.dumps(values, indent=2) + "\n")
 
 
 def sync(path: Path) -> None:

@@ -180,19 +180,21 @@ def test_an_engine_that_is_started_again_is_as_paused_as_the_one_that_died():
     assert made.engines[1].calls == ["pause"]
 
 
+async def night(made: VLLMSampler, updates: int) -> None:
+    """It sleeps, gets so many updates, and wakes."""
+    await made.sleep()
+    for version in range(updates):
+        await made.update_weights(OneWeight(), version=version)
+    await made.wake()
+
+
 @pytest.mark.parametrize("updates", [0, 2])
 def test_weights_that_arrive_in_its_sleep_wake_only_what_they_need(updates):
     made = sampler(colocated=True, weight_transfer="memory")
     made._engine.facts["is_cpu"] = False
     made._engine.wake = lambda tags: made._engine.__getattr__(f"wake {tags}")()
 
-    async def night() -> None:
-        await made.sleep()
-        for version in range(updates):
-            await made.update_weights(OneWeight(), version=version)
-        await made.wake()
-
-    asyncio.run(night())
+    asyncio.run(night(made, updates))
 
     woken = [call for call in made._engine.calls if call.startswith("wake")]
     assert woken == (["wake ('weights',)", "wake ('kv_cache',)"] if updates else ["wake None"])
@@ -205,13 +207,7 @@ def test_before_it_wakes_the_learner_gives_back_the_memory_that_torch_keeps_for_
     made._engine.facts["is_cpu"] = False
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: made._engine.calls.append("room"))
 
-    async def night() -> None:
-        await made.sleep()
-        for version in range(updates):
-            await made.update_weights(OneWeight(), version=version)
-        await made.wake()
-
-    asyncio.run(night())
+    asyncio.run(night(made, updates))
 
     wakes = [place for place, name in enumerate(made._engine.calls) if name == "wake"]
     assert [made._engine.calls[place - 1] for place in wakes] == ["room"] * (1 + updates)

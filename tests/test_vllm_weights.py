@@ -87,7 +87,8 @@ def source_of(seed=0, **changes):
 
 
 def weights_for(source=None, dtype="float32"):
-    return EngineWeights("memory", shapes=(source or source_of()).shapes(), dtype=dtype)
+    shapes = (source or source_of()).shapes()
+    return EngineWeights("memory", shapes=shapes, dtype=dtype, device=torch.device("cpu"))
 
 
 def run(call):

@@ -12,7 +12,7 @@ from typing import IO, Any
 from ..episode import Trajectory
 from ..episode.trajectory_json import trajectory_to_json
 from ..errors import ConfigError, DataError, OutputFolderError
-from ..files import replace_file
+from ..files import replace_json
 from ..rollout import load_trajectories
 
 CONFIG, EPISODES, FIGURES = "config.json", "episodes.jsonl", "figures.json"
@@ -50,7 +50,7 @@ class EvaluationFolder:
             raise OutputFolderError(
                 f"{str(self.path)!r} cannot be made: {error.strerror}. Name another one."
             ) from error
-        replace_file(self.path / CONFIG, json.dumps(written, indent=2) + "\n")
+        replace_json(self.path / CONFIG, written)
 
     def episodes(self) -> list[Trajectory]:
         """Those that were stored so far; what was being written as the last evaluation ended is dropped."""
@@ -80,7 +80,7 @@ class EvaluationFolder:
 
     def write_figures(self, figures: Mapping[str, Any]) -> None:
         """What the evaluation came to, over older figures."""
-        replace_file(self.path / FIGURES, json.dumps(figures, indent=2) + "\n")
+        replace_json(self.path / FIGURES, figures)
 
 
 class EpisodeLog:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, ConfigError, OutputFolderError
-from ..files import UNFINISHED, replace_file, sync
+from ..files import UNFINISHED, replace_json, sync
 
 _MANIFEST = "manifest.json"
 _FORMAT = 1
@@ -49,7 +49,7 @@ def save_checkpoint(folder: str | Path, state: Mapping[str, Any]) -> None:
     unfinished.replace(folder / name)
 
     manifest = {"format": _FORMAT, "file": name, "sha256": digest, "bytes": num_bytes}
-    replace_file(folder / _MANIFEST, json.dumps(manifest, indent=2) + "\n")
+    replace_json(folder / _MANIFEST, manifest)
     for path in folder.iterdir():
         if path.name not in (_MANIFEST, name):
             path.unlink()

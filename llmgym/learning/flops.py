@@ -10,6 +10,7 @@ from typing import Any
 from ..episode import Trajectory
 from .learner import Learner
 from .model import prompts_and_lengths
+from .packed_attention import has_full_attention
 
 _KINDS = ("llama", "mistral", "qwen2", "qwen3", "smollm3")
 """Model types that are made of the matrix products counted here, and no others."""
@@ -60,9 +61,7 @@ class DecoderSize:
     @classmethod
     def of(cls, config: Any, *, adapter: int = 0) -> DecoderSize | None:
         """By the settings of a transformers model; None where its layers are of other kinds."""
-        kinds = {*(getattr(config, "layer_types", None) or ["full_attention"])}
-        has_window = getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)
-        if getattr(config, "model_type", None) not in _KINDS or kinds != {"full_attention"} or has_window:
+        if getattr(config, "model_type", None) not in _KINDS or not has_full_attention(config):
             return None
         width, heads = config.hidden_size, config.num_attention_heads
         head_width = getattr(config, "head_dim", None) or width // heads

@@ -77,16 +77,21 @@ def packable_attention(base: Any) -> frozenset[AttentionShape] | None:
     tokens; else None."""
     config: Any = getattr(base, "config", None)
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    kinds = getattr(config, "layer_types", None) or ["full_attention"]
-    has_window = getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)
     transformers = sys.modules.get("transformers")  # where it is not imported, nothing can be a model of it
-    if transformers is None or {*kinds} != {"full_attention"} or has_window:
+    if transformers is None or not has_full_attention(config):
         return None
     transformers.AttentionInterface.register(_ATTENTION, _packed_attention)
     try:
         return _shapes_if_exact(base, config)
     except Exception:  # whatever a model does not like about it, it can be run as usual
         return None
+
+
+def has_full_attention(config: Any) -> bool:
+    """Whether each token of a model with these settings attends to all before it, in every layer."""
+    kinds = getattr(config, "layer_types", None) or ["full_attention"]
+    has_window = getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)
+    return {*kinds} == {"full_attention"} and not has_window
 
 
 @torch.no_grad()

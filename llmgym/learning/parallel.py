@@ -196,22 +196,22 @@ def _deal_families(trajectories: Sequence[Trajectory], units: list[list[int]], n
     segments = [[segment for row in unit for segment in prompts_and_lengths(trajectories[row])] for unit in units]
     num_of = Counter(prompt for unit in segments for prompt, _ in unit)
 
-    def cost(index: int) -> float:  # 4 bytes a token of a prompt, which those that begin with it share
-        return sum(length - len(prompt) / 4 * (1 - 1 / num_of[prompt]) for prompt, length in segments[index])
-
+    costs = [  # 4 bytes a token of a prompt, which those that begin with it share
+        sum(length - len(prompt) / 4 * (1 - 1 / num_of[prompt]) for prompt, length in unit) for unit in segments
+    ]
     families: dict[bytes, list[int]] = {}
     for index, unit in enumerate(segments):
         families.setdefault(unit[0][0], []).append(index)
-    fair = sum(map(cost, range(len(units)))) / num_ranks
+    fair = sum(costs) / num_ranks
     shares: list[list[list[int]]] = [[] for _ in range(num_ranks)]
     loads = [0.0] * num_ranks
-    for family in sorted(families.values(), key=lambda family: sum(map(cost, family)), reverse=True):
+    for family in sorted(families.values(), key=lambda family: sum(costs[index] for index in family), reverse=True):
         rank = loads.index(min(loads))
-        for index in sorted(family, key=cost, reverse=True):
+        for index in sorted(family, key=costs.__getitem__, reverse=True):
             if loads[rank] >= fair:
                 rank = loads.index(min(loads))
             shares[rank].append(units[index])
-            loads[rank] += cost(index)
+            loads[rank] += costs[index]
     return shares
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..episode import Trajectory
 from ..errors import DataError, DataNotFoundError
 from ..evaluation import Evaluation
-from ..files import replace_file, replacing
+from ..files import replace_json, replacing
 from ..rollout import load_trajectories, save_trajectories
 from .run_folder import RECORD
 
@@ -44,7 +44,7 @@ class RunRecord:
 
     def write(self, folder: Path) -> None:
         """Into `run.json`, the last file of a run."""
-        replace_file(folder / RECORD, json.dumps(asdict(self), indent=2) + "\n")
+        replace_json(folder / RECORD, asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> "RunRecord":

@@ -245,7 +245,8 @@ PLAYED = {
 
 def weights_over(backend):
     os.environ.update(environment_of(backend))
-    return EngineWeights(backend, shapes=Source(0).shapes(), dtype="bfloat16")  # on the CPU, where the weights are
+    device = torch.device("cpu")  # where the weights are
+    return EngineWeights(backend, shapes=Source(0).shapes(), dtype="bfloat16", device=device)
 
 
 def updates_arrive(backend):

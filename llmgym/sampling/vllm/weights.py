@@ -58,13 +58,7 @@ class EngineWeights:
     """
 
     def __init__(
-        self,
-        transfer: str,
-        *,
-        shapes: Shapes,
-        dtype: str,
-        device: torch.device = torch.device("cpu"),  # noqa: B008
-        num_workers: int = 1,
+        self, transfer: str, *, shapes: Shapes, dtype: str, device: torch.device, num_workers: int = 1
     ) -> None:
         self._shapes = shapes
         self._full: Transfer
