@@ -17,6 +17,7 @@ from llmgym.episode.trajectory_json import trajectory_from_json, trajectory_to_j
 from llmgym.errors import ConfigError, PromptTooLong, SamplerError
 from llmgym.progress import RunProgress
 from llmgym.rollout import Collector, EnvPool, Tally, TaskCursor, collect, groups_of, plan_groups
+from llmgym.rollout.tally import counted
 from llmgym.sampling import SamplingParams, ScriptedSampler
 from llmgym.scoring import Score
 
@@ -341,7 +342,8 @@ def test_the_speed_of_a_tally_is_that_of_all_episodes_together() -> None:
         tally.add(trajectory)
 
     assert (tally.num_episodes, tally.num_turns, tally.num_tokens) == (4, 4, 400)
-    assert "200 tokens/s" in str(tally)
+    assert str(tally).startswith("4 turns, 200 tokens/s")
+    assert counted(1, "turn") == "1 turn"
 
 
 def test_progress_of_a_long_step_shows_before_the_step_is_done(tmp_path: Path, monkeypatch: Any) -> None:

@@ -1,10 +1,12 @@
 """The commands that measure and show: what they print, as text and as JSON, and how they end."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub.utils import http_backoff
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -212,3 +214,19 @@ def test_help_of_a_command_ends_in_examples(command: str, capsys: pytest.Capture
 
     assert ended.value.code == 0
     assert f"llmgym {command}" in capsys.readouterr().out.partition("examples:")[2]
+
+
+@pytest.mark.parametrize(("verbosity", "num_lines"), [(None, 0), ("warning", 3)])
+def test_attempts_to_reach_the_hub_are_told_of_where_a_level_asks_for_them(
+    verbosity: str | None, num_lines: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("huggingface_hub.utils._http"), "filters", [])
+    monkeypatch.delenv("HF_HUB_VERBOSITY", raising=False)
+    if verbosity is not None:
+        monkeypatch.setenv("HF_HUB_VERBOSITY", verbosity)
+    main(["agents"])
+
+    with pytest.raises(Exception, match="refused"):
+        http_backoff("HEAD", "http://127.0.0.1:9", max_retries=1, base_wait_time=0)
+
+    assert len(caplog.records) == num_lines

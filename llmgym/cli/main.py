@@ -1,6 +1,7 @@
 """The command `llmgym`: the words of the Python interface, on the command line."""
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,8 @@ exit codes:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     options = _parsed(arguments)
+    if "HF_HUB_VERBOSITY" not in os.environ:
+        logging.getLogger("huggingface_hub.utils._http").addFilter(_is_news)
     try:
         code: int = options.run(options)
         sys.stdout.flush()
@@ -55,6 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FOUND  # as Rich does
     return code
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False of single attempts to reach the hub that failed: where the last one does too, our error says so."""
+    return not any(told in record.getMessage() for told in ("thrown while requesting", "Retrying in"))
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -31,10 +31,15 @@ class Tally:
     def __str__(self) -> str:
         seconds = max(self._clock() - self._began_at, 1e-9)
         parts = [
-            f"{self.num_turns:,} turns",
+            counted(self.num_turns, "turn"),
             f"{self.num_tokens / seconds:,.0f} tokens/s",
             f"tools and verifiers {self.env_seconds:.1f} s",
         ]
         parts += [f"{self.num_invalid} invalid"] * (self.num_invalid > 0)
         parts += [f"{self.num_retries} retried"] * (self.num_retries > 0)
         return ", ".join(parts)
+
+
+def counted(count: int, name: str) -> str:
+    """As in "1 turn" and "1,200 turns"."""
+    return f"{count:,} {name}{'s' * (count != 1)}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ..episode import Trajectory
 from ..progress import Phase, RunProgress
 from ..rollout import Collector, Tally, has_too_long_prompt
+from ..rollout.tally import counted
 
 
 def episode_teller(phase: Phase, step: int) -> Callable[[Trajectory], None]:
@@ -14,7 +15,7 @@ def episode_teller(phase: Phase, step: int) -> Callable[[Trajectory], None]:
 
     def tell(trajectory: Trajectory) -> None:
         tally.add(trajectory)
-        phase.show(f"step {step}: {tally.num_episodes} episodes, {tally}")
+        phase.show(f"step {step}: {counted(tally.num_episodes, 'episode')}, {tally}")
 
     return tell
 

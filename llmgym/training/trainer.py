@@ -169,7 +169,10 @@ class Trainer:
         return RunResult(folder, before, after, self._parts.tokenizer, is_complete)
 
     def _build(self) -> RunParts:
-        config, parts = self.config, build_parts(self.config)
+        config = self.config
+        if config.model.path:  # which may have to be downloaded
+            self.progress.line(f"loading {config.model.path}")
+        parts = build_parts(config)
         if self.learner_config.correction is None and (not parts.shares_model or not config.training.is_synchronous):
             correction = default_correction(self.agent, config.training)
             self.learner_config = replace(self.learner_config, correction=correction)
