@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from support.models import VOCABULARY, tiny_model
+from transformers import AutoModelForCausalLM
 
 import llmgym
 from llmgym.errors import ConfigError, PromptTooLong
@@ -16,7 +18,7 @@ from llmgym.settings import from_mapping
 from llmgym.training import RunConfig, RunProgress, RunResult, Trainer, parse_config
 from llmgym.training.alarms import ALARMS
 from llmgym.training.config import to_toml
-from llmgym.training.device import find_device
+from llmgym.training.device import find_device, move
 from llmgym.training.metrics import read_metrics
 
 COPY, REVERSE = "llmgym/Copy-v0", "llmgym/Reverse-v0"
@@ -257,6 +259,18 @@ def test_a_run_in_bfloat16_learns_samples_and_writes_in_bfloat16(tmp_path: Path)
     with safe_open(result.folder / "model" / "model.safetensors", "pt") as weights:
         assert {weights.get_tensor(name).dtype for name in weights.keys()} == {torch.bfloat16}  # noqa: SIM118
     assert json.loads((result.folder / "run.json").read_text())["device"] == "cpu"
+
+
+def test_a_model_moved_into_bfloat16_is_the_one_that_transformers_loads_in_bfloat16(tmp_path: Path) -> None:
+    tiny_model(max_position_embeddings=2048).save_pretrained(tmp_path)
+    loaded, moved = (AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype) for dtype in ("bfloat16", "float32"))
+
+    move(moved, "cpu", "bfloat16")
+
+    assert {parameter.dtype for parameter in moved.parameters()} == {torch.bfloat16}
+    assert torch.equal(moved.model.rotary_emb.inv_freq, loaded.model.rotary_emb.inv_freq)
+    ids = torch.arange(2000)[None] % VOCABULARY
+    assert torch.equal(moved(ids).logits, loaded(ids).logits)
 
 
 def test_python_names_several_environments_and_the_models_settings_too(tmp_path: Path) -> None:

@@ -35,5 +35,11 @@ def _available() -> list[str]:
 
 
 def move(module: nn.Module, device: str, dtype: Precision) -> None:
-    """Bring a model to a device and into a precision, in place."""
-    module.to(device=find_device(device), dtype=getattr(torch, dtype))
+    """Bring a model to a device and its parameters into a precision, in place.
+
+    Buffers stay as precise as they are, as where transformers loads a model in that precision: rotations by frequencies
+    in bfloat16 would be off by radians a few hundred tokens on.
+    """
+    for parameter in module.parameters():
+        parameter.data = parameter.data.to(getattr(torch, dtype))
+    module.to(find_device(device))
