@@ -88,36 +88,6 @@ class HostMember:
         pass
 
 
-def test_the_learners_process_gives_memory_back_before_samplers_that_sleep_take_theirs(monkeypatch):
-    from llmgym.sampling import ray_samplers
-
-    told = []
-
-    class Sleeper(AdapterSampler):
-        async def sleep(self):
-            told.append("sleep")
-
-        async def wake(self):
-            told.append("wake")
-
-        async def update_weights(self, source, *, version):
-            told.append(f"weights {version}")
-
-    monkeypatch.setattr(ray_samplers, "RayCluster", OneHostCluster)
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: told.append("room"))
-    samplers = ray_samplers.RaySamplers(None, sampler=Sleeper)
-    samplers.fleet.wait()
-
-    async def run():
-        await samplers.update_weights(ModelWeights(tiny_model()), version=0)
-        await samplers.sleep()
-        await samplers.update_weights(ModelWeights(tiny_model()), version=1)
-        await samplers.wake()
-
-    asyncio.run(run())
-    assert told == ["weights 0", "sleep", "room", "weights 1", "room", "wake"]
-
-
 def test_an_adapter_travels_alone_and_one_that_comes_late_gets_the_base_and_the_newest(monkeypatch):
     from llmgym.sampling import ray_samplers
 

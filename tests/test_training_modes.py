@@ -1,5 +1,6 @@
 """Runs one step off and asynchronous: how old samples are, that errors and signals end them, and what a run decides."""
 
+import asyncio
 import dataclasses
 import os
 import signal
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from support.copy_run import COPY_RUN, QUIET
 
 import llmgym
@@ -18,6 +20,7 @@ from llmgym.learning import BaseAgent, CorrectionConfig
 from llmgym.rollout import load_trajectories
 from llmgym.settings import from_mapping
 from llmgym.training import RunConfig, Trainer
+from llmgym.training.batch_source import Synchronous
 from llmgym.training.metrics import read_metrics
 
 RUN = {**COPY_RUN, "agent": {"name": "reinforce", "group_size": 2}}
@@ -212,3 +215,29 @@ def test_a_sampler_has_its_settings_and_is_closed_with_the_run(tmp_path: Path, m
 
     assert len(seen) == 1
     assert 'name = "torch"\nmax_pass_tokens = 77' in (tmp_path / "config.toml").read_text()
+
+
+def test_before_a_sampler_wakes_the_learner_gives_back_the_memory_that_torch_keeps_for_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+
+    class Sleeper:
+        async def sleep(self) -> None:
+            told.append("sleep")
+
+        async def update_weights(self, source: Any, *, version: int) -> None:
+            told.append(f"weights {version}")
+
+        async def wake(self) -> None:
+            told.append("wake")
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: told.append("room"))
+    source: Any = Synchronous(SimpleNamespace(parts=SimpleNamespace(sampler=Sleeper())))  # type: ignore[arg-type]
+
+    async def step() -> None:
+        await source.learn(1, lambda: told.append("update"))
+        await source.hand_over(None, version=1)
+
+    asyncio.run(step())
+    assert told == ["sleep", "update", "room", "weights 1", "wake"]

@@ -201,18 +201,6 @@ def test_weights_that_arrive_in_its_sleep_wake_only_what_they_need(updates):
     assert made._engine.calls[:2] + made._engine.calls[-1:] == ["pause", "sleep", "resume"]
 
 
-@pytest.mark.parametrize("updates", [0, 1])
-def test_before_it_wakes_the_learner_gives_back_the_memory_that_torch_keeps_for_later(updates, monkeypatch):
-    made = sampler(colocated=True, weight_transfer="memory")
-    made._engine.facts["is_cpu"] = False
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: made._engine.calls.append("room"))
-
-    asyncio.run(night(made, updates))
-
-    wakes = [place for place, name in enumerate(made._engine.calls) if name == "wake"]
-    assert [made._engine.calls[place - 1] for place in wakes] == ["room"] * (1 + updates)
-
-
 def test_weights_are_refused_where_vllm_runs_the_model_quantised():
     made = sampler()
     made._engine.facts["quantization"] = "fp8"

@@ -122,6 +122,7 @@ class ParallelLearner(Learner):
     def join_update(self, groups: Sequence[Group], is_selected: bool) -> None:
         """What the others do while process 0 updates."""
         self.update(groups, is_selected=is_selected)
+        torch.cuda.empty_cache()  # a sampler of several GPUs that wakes now may share this one, too
 
     def _step(self, *args: Any) -> None:
         super()._step(*args)

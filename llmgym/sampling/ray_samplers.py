@@ -10,8 +10,6 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-import torch
-
 from ..errors import ConfigError
 from ..messages import Tokenizer
 from ..registry import SAMPLERS
@@ -164,7 +162,6 @@ class RaySamplers:
         former = self._weights  # kept there until nobody can be reading it any more
         below = [part for part in former if part[0].adapter_config is None] if source.is_adapter else []
         self._weights = [*below, (update, chunks)]
-        self._make_room()
         await self._tell((update,), (), *chunks)
         del former
 
@@ -193,7 +190,6 @@ class RaySamplers:
 
     async def wake(self) -> None:
         """Take the memory again after `sleep`."""
-        self._make_room()
         self._commands["sleep"] = False
         await self._tell((), ("wake",))
 
@@ -205,11 +201,6 @@ class RaySamplers:
         """As `close`, without an event loop."""
         self.fleet.close()
         self.cluster.close()
-
-    def _make_room(self) -> None:
-        """Samplers that sleep may share the learner's GPU: give them what torch keeps of it in this process."""
-        if self._commands["sleep"]:
-            torch.cuda.empty_cache()
 
     async def _tell(self, updates: Sequence[WeightUpdate], commands: Sequence[str], *chunks: Any) -> None:
         """Tell the samplers that are there; the others hear of it when they are."""

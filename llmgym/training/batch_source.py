@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+import torch
+
 from ..episode import Trajectory
 from ..learning import Agent
 from ..sampling import WeightSource
@@ -102,6 +104,7 @@ class Synchronous:
 
     async def hand_over(self, source: WeightSource, *, version: int) -> Mapping[str, float]:
         """The weights first: only with them does a sampler need its memory for keys and values, too."""
+        torch.cuda.empty_cache()  # what torch keeps of the update for later is where a sampler that wakes may want it
         await self._collection.parts.sampler.update_weights(source, version=version)
         await self._collection.parts.sampler.wake()
         return {}

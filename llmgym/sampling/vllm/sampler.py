@@ -148,7 +148,6 @@ class VLLMSampler:
                 num_workers=self.settings.num_workers,
             )
         if self._is_asleep and "weights" not in self._awake:
-            _make_room()
             self._awake = ("weights",)
             await self._tell("wake", self._awake)
         engine = await self._standing_engine()
@@ -178,9 +177,8 @@ class VLLMSampler:
             await self._tell("sleep")
 
     async def wake(self) -> None:
-        """Go on after `sleep`."""
+        """Go on after `sleep`. Its memory must be free: `torch.cuda.empty_cache()` gives back what torch keeps."""
         if self._is_asleep:
-            _make_room()
             self._is_asleep = False
             await self._tell("wake", ("kv_cache",) if self._awake else None)
         await self.resume()
@@ -334,11 +332,6 @@ class VLLMSampler:
             engine.close()
             raise
         return engine
-
-
-def _make_room() -> None:
-    """Give back what torch keeps of the accelerator's memory for later: vLLM, which is to wake, takes it from there."""
-    torch.cuda.empty_cache()
 
 
 def _num_learners() -> int:
