@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..episode import Trajectory
+from .kernels import PLAIN_DECODERS
 from .learner import Learner
 from .model import prompts_and_lengths
 from .packed_attention import has_full_attention
 
-_KINDS = ("llama", "mistral", "qwen2", "qwen3", "smollm3")
-"""Model types that are made of the matrix products counted here, and no others."""
 _PEAKS = (
     ("GB200", 2500e12),
     ("B200", 2250e12),
@@ -61,7 +60,7 @@ class DecoderSize:
     @classmethod
     def of(cls, config: Any, *, adapter: int = 0) -> DecoderSize | None:
         """By the settings of a transformers model; None where its layers are of other kinds."""
-        if getattr(config, "model_type", None) not in _KINDS or not has_full_attention(config):
+        if getattr(config, "model_type", None) not in PLAIN_DECODERS or not has_full_attention(config):
             return None
         width, heads = config.hidden_size, config.num_attention_heads
         head_width = getattr(config, "head_dim", None) or width // heads

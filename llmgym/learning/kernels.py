@@ -21,8 +21,8 @@ from ..extras import require
 
 Choice = Literal["auto", "torch", "liger"]
 
-_KINDS = ("llama", "mistral", "qwen2", "qwen3", "smollm3")
-"""Model types whose norms and MLPs are those that the kernels compute."""
+PLAIN_DECODERS = ("llama", "mistral", "qwen2", "qwen3", "smollm3")
+"""Model types that are made of embeddings, RMS norms, attention, gated MLPs with SiLU, a head, and nothing else."""
 _TOLERANCES = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 2e-2}
 """Largest gap between both ways, as a share of the largest number: a few roundings, which happen at other places."""
 _TRIAL_TOKENS, _TIMED_TOKENS = 7, 4096
@@ -194,8 +194,9 @@ def _parts(module: nn.Module) -> tuple[torch.dtype, dict[str, list[nn.Module]]]:
         _Unusable: nobody has looked at models of this type, or they compute in another type of numbers.
     """
     kind = getattr(getattr(module, "config", None), "model_type", None)
-    if kind not in _KINDS:
-        raise _Unusable(f"{type(module).__name__} is of the type {kind!r}, not among {', '.join(map(repr, _KINDS))}")
+    if kind not in PLAIN_DECODERS:
+        known = ", ".join(map(repr, PLAIN_DECODERS))
+        raise _Unusable(f"{type(module).__name__} is of the type {kind!r}, not among {known}")
     norms: list[Any] = [part for part in module.modules() if type(part).__name__.endswith("RMSNorm")]
     mlps: list[Any] = [part for part in module.modules() if type(part).__name__.endswith("MLP")]
     dtype = norms[0].weight.dtype
