@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from llmgym.agents.ppo import PPO
 from support.models import tiny_model
 from support.parallel_updates import RESUMED, cases, run_case
-from support.two_processes import two_processes
+from support.two_processes import HANGS_S, two_processes
 
 from llmgym.episode import Segment, StopReason, Trajectory
 from llmgym.errors import ConfigError
@@ -124,7 +124,7 @@ def both(tmp_path_factory):
     """What two processes came to, by the name of the case."""
     path = tmp_path_factory.mktemp("parallel") / "results.pt"
     with two_processes(WORKER, path) as processes:
-        assert [process.wait(timeout=300) for process in processes] == [0, 0]
+        assert [process.wait(timeout=HANGS_S) for process in processes] == [0, 0]
     return torch.load(path, weights_only=False)
 
 
@@ -193,7 +193,7 @@ def test_an_error_that_all_processes_share_ends_none_of_them(both):
 @pytest.mark.parametrize("failing", [0, 1])
 def test_an_error_of_one_process_alone_ends_all(failing):
     with two_processes(WORKER, "unused", failing, stderr=subprocess.PIPE) as processes:
-        said = [process.communicate(timeout=300)[1] for process in processes]
+        said = [process.communicate(timeout=HANGS_S)[1] for process in processes]
 
     assert all(process.returncode > 0 for process in processes)
     assert "DataError: these rows are odd" in said[failing]

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import pytest
 import torch
 from support.models import tiny_model
 from support.pretended_gpu import PretendedGPU
-from support.two_processes import two_processes
+from support.two_processes import HANGS_S, two_processes
 
 from llmgym.cli.runs import resume, run_file
 from llmgym.errors import ConfigError
@@ -37,9 +38,10 @@ LORA = ["learner.lora.r=4"]
 BIN = Path(sys.executable).parent
 TORCHRUN = ["torchrun", "--nproc-per-node", "2"]
 ACCELERATE = [
-    *("accelerate", "launch", "--cpu", "--num_processes", "2", "--num_machines", "1"),
-    *("--mixed_precision", "no", "--dynamo_backend", "no"),
+    *("accelerate", "launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
+    *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port"),
 ]
+"""And a port: where that is taken, it has the system choose a free one, as `torchrun` always does."""
 
 
 def settings(folder: Path, *overrides: str) -> list[str]:
@@ -57,13 +59,16 @@ def measured(folder: Path) -> list[dict[str, Any]]:
 def test_a_run_of_two_processes_is_the_run_of_one(launcher: list[str], learner: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     alone = run_file("demo", settings(tmp_path / "alone", *learner), progress=RunProgress(quiet=True)).folder
-    command = [str(BIN / launcher[0]), *launcher[1:], "-m", "llmgym", "train", "demo", *settings(folder, *learner)]
-
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = [str(taken.getsockname()[1])] if launcher is ACCELERATE else []
+        command = [str(BIN / launcher[0]), *launcher[1:], *port, "-m", "llmgym", "train", "demo"]
+
+        command += settings(folder, *learner)
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANGS_S)
 
     assert ended.returncode == 0, ended.stderr
-    assert ended.stderr.count(f"written to {folder}") == 1
+    assert ended.stderr.count("2 processes learn together") == ended.stderr.count(f"written to {folder}") == 1
     for one, two in zip(measured(alone), measured(folder), strict=True):
         assert one.keys() == two.keys()
         for name, value in one.items():
@@ -74,7 +79,7 @@ def test_a_run_of_two_processes_is_the_run_of_one(launcher: list[str], learner: 
 
 
 def wait_for(path: Path, processes: list[subprocess.Popen[str]]) -> None:
-    end = time.monotonic() + 300
+    end = time.monotonic() + HANGS_S
     while not path.exists():
         assert all(process.poll() is None for process in processes)
         assert time.monotonic() < end
@@ -90,7 +95,7 @@ def test_a_signal_to_the_first_process_ends_both_and_one_alone_goes_on(tmp_path:
 
         processes[0].send_signal(signal.SIGTERM)
 
-        said = [process.communicate(timeout=120)[1] for process in processes]
+        said = [process.communicate(timeout=HANGS_S)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert f"llmgym train --resume {folder}" in said[0]
     assert "resume" not in said[1]
@@ -108,7 +113,7 @@ def test_who_loses_the_first_process_ends_and_says_so(tmp_path: Path) -> None:
 
         processes[0].kill()
 
-        _, said = processes[1].communicate(timeout=120)
+        _, said = processes[1].communicate(timeout=HANGS_S)
     assert processes[1].returncode > 0
     assert "Another process of this learner is gone" in said
     assert "Traceback" not in said

@@ -219,6 +219,8 @@ class Trainer:
         """
         config = self.config
         learner = self._make_learner(self._parts.policy, self.agent, self.learner_config)
+        if learner.ranks.count > 1:
+            self.progress.line(f"{learner.ranks.count} processes learn together")
         if learner.kernels:
             self.progress.line(learner.kernels)
         self._parts.adopt(learner)

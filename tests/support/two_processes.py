@@ -1,22 +1,33 @@
 """Two processes that can learn together, as a launcher would start them, without the time that it takes."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from torch.distributed import TCPStore
+
+HANGS_S = 1800.0
+"""Who waits so long waits for ever, however busy the machine is."""
+
 
 @contextmanager
 def two_processes(*arguments: Any, **options: Any) -> Iterator[list[subprocess.Popen[str]]]:
-    """`python ARGUMENTS`, twice; they find each other, and neither outlives the block."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    common["OMP_NUM_THREADS"] = "1"
+    """`python ARGUMENTS`, twice; they find each other, and neither outlives the block.
+
+    They meet as those of `torchrun` do, in a store of their launcher, which has its port before anyone is told of it.
+    """
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    common = {
+        **os.environ,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "WORLD_SIZE": "2",
+        "OMP_NUM_THREADS": "1",
+    }
     environments = [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
     command = [sys.executable, *map(str, arguments)]
     processes = [subprocess.Popen(command, env=each, text=True, **options) for each in environments]
