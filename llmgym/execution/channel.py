@@ -17,7 +17,8 @@ from typing import Any
 
 from ..errors import SandboxError
 
-_ORDERLY_END_S = 1.0
+_ORDERLY_END_S = 10.0
+"""A guest that is killed before it is done leaves what ran away from it, so it has time on a busy machine, too."""
 
 
 class WorkerLost(Exception):

@@ -16,8 +16,8 @@ from .guest.codec import decode, encode
 from .guest.pipes import HEADER, LENGTH, LOST, PART, REPLY, VERDICTS, split_frames
 from .limits import Limits
 
-_START_S = 30.0
-_GRACE_S = 3.0
+_START_S = 120.0
+_GRACE_S = 30.0
 """The guest itself ends a run in time; one that has not answered so long after is lost."""
 
 

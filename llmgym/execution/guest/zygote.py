@@ -6,7 +6,6 @@ import gc
 import importlib
 import os
 import sys
-import time
 from typing import Any
 
 from . import kernel
@@ -15,6 +14,8 @@ from .codec import decode, encode
 from .confine import Confinement, confinement_of, empty_folder
 from .pipes import HEADER, read_exactly, read_frame, write_frame
 from .run import GuestFailure, OwnerGone, Run, report_lost
+
+_PF_EXITING = 0x4
 
 
 def main() -> None:
@@ -83,17 +84,25 @@ def _preload(names: list[str]) -> None:
 
 def _remove_scratch_of_the_dead(scratch: str, home: str, owner: int) -> None:
     """Where the owner was killed nobody else does: it is empty now, or has other guests, the last of which does it."""
-    for _ in range(20):
-        if os.getppid() != owner:
-            try:
-                if home:
-                    empty_folder(home)
-                    os.rmdir(home)
-                os.rmdir(scratch)
-            except OSError:
-                pass
-            return
-        time.sleep(0.01)
+    if not _is_ending(owner) and os.getppid() == owner:
+        return
+    try:
+        if home:
+            empty_folder(home)
+            os.rmdir(home)
+        os.rmdir(scratch)
+    except OSError:
+        pass
+
+
+def _is_ending(pid: int) -> bool:
+    """Whether a process has begun to end. The kernel notes that before it closes its descriptors."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            flags = int(file.read().rpartition(b")")[2].split()[6])
+    except OSError:
+        return False  # it is gone, and its children have another parent
+    return bool(flags & _PF_EXITING)
 
 
 def _serve_one(confinement: Confinement) -> bool:
