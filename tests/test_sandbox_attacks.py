@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,8 @@ from support.sandboxes import guest_processes, safe_sandbox, until  # noqa: F401
 from llmgym.execution import Limits, Request, StdioCase, StdioTests, form_of_statements, grade
 
 PORT = 18765
+"""In the corpus. A free one takes its place, so that the test may run twice on one machine."""
+KINDS = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
 SECRET = "llmgym-secret-7d1f"
 _PROBE = """
 import os, sys
@@ -25,38 +27,40 @@ def seen(path):
 
 
 @pytest.fixture(scope="module")
-def corpus(data_folder) -> list[dict]:
+def corpus(data_folder, servers) -> list[dict]:
+    port = str(servers["tcp"].getsockname()[1])
     with open(data_folder / "code" / "attacks.jsonl", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+        return [json.loads(line.replace(str(PORT), port)) for line in lines]
 
 
 @pytest.fixture(scope="module")
-def hits():
+def servers():
+    """Sockets at one port of this machine."""
+    with ExitStack() as stack:
+        while True:
+            tcp, udp = (stack.enter_context(socket.socket(socket.AF_INET, kind)) for kind in KINDS)
+            tcp.bind(("127.0.0.1", 0))
+            with suppress(OSError):  # it is free for the one and not for the other
+                udp.bind(tcp.getsockname())
+                break
+        tcp.listen()
+        yield {"tcp": tcp, "udp": udp}
+
+
+@pytest.fixture(scope="module")
+def hits(servers):
     """What reached the network of this machine."""
     found: list[str] = []
-    with ExitStack() as stack:
-        servers = []
-        for name, family, kind, address in (
-            ("tcp", socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", PORT)),
-            ("udp", socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", PORT)),
-            ("abstract", socket.AF_UNIX, socket.SOCK_STREAM, "\0llmgym_abstract"),
-        ):
-            server = stack.enter_context(socket.socket(family, kind))
-            if family == socket.AF_INET:
-                server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            server.bind(address)
-            if kind == socket.SOCK_STREAM:
-                server.listen()
-            server.settimeout(0.1)
-            servers.append((name, server))
-        is_over = threading.Event()
-        threads = [threading.Thread(target=_serve, args=(*pair, found, is_over)) for pair in servers]
-        for thread in threads:
-            thread.start()
-        yield found
-        is_over.set()
-        for thread in threads:
-            thread.join()
+    is_over = threading.Event()
+    threads = [threading.Thread(target=_serve, args=(*pair, found, is_over)) for pair in servers.items()]
+    for server in servers.values():
+        server.settimeout(0.1)
+    for thread in threads:
+        thread.start()
+    yield found
+    is_over.set()
+    for thread in threads:
+        thread.join()
 
 
 def _serve(name, server, found, is_over):
@@ -76,7 +80,8 @@ def _serve(name, server, found, is_over):
 
 
 def form_of(entry: dict):
-    limits = Limits(wall_s=entry["timeout_s"])
+    is_honest = entry["expect"]["reward"] == 1  # such a program must have its time on a slow machine, too
+    limits = Limits(wall_s=60 if is_honest else entry["timeout_s"])
     if isinstance(entry["tests"][0], dict):
         return StdioTests(cases=[StdioCase(**case) for case in entry["tests"]], limits=limits)
     return form_of_statements(entry["tests"], limits=limits)
@@ -95,7 +100,7 @@ def attempt(sandbox, entry: dict, hits: list[str]) -> list[str]:
         faults.append("a hostile program got full reward")
     if wanted == 1 and not grading.is_all_passed:
         faults.append(f"an honest program failed: {[result.reason for result in grading.results]}")
-    if wall_s > entry["timeout_s"] * max(1, len(grading.outcomes)) + 10:  # a busy machine is slow
+    if wall_s > entry["timeout_s"] * max(1, len(grading.outcomes)) + 60:  # a busy machine is slow
         faults.append(f"wall_over: {wall_s:.1f} s")
     output = "".join(outcome.stdout.text + outcome.stderr.text for outcome in grading.outcomes)
     if not until(lambda: len(guest_processes()) <= before):
@@ -120,7 +125,7 @@ def attempt(sandbox, entry: dict, hits: list[str]) -> list[str]:
     if not victim().is_file():
         faults.append("file_deleted")
     if follow := entry.get("followup"):
-        after = grade(sandbox, form_of_statements(follow["tests"]), follow["submission"])
+        after = grade(sandbox, form_of_statements(follow["tests"], limits=Limits(wall_s=60)), follow["submission"])
         if after.is_all_passed != bool(follow["expect_reward"]):
             faults.append(f"affects_next_run: {[result.reason for result in after.results]}")
     return faults

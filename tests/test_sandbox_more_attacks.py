@@ -127,7 +127,7 @@ FORBIDDEN = {
 
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_what_walls_are_for_is_refused(safe_sandbox, what):
-    outcome = safe_sandbox.run(Request(source=FORBIDDEN[what], limits=Limits(wall_s=5)))
+    outcome = safe_sandbox.run(Request(source=FORBIDDEN[what], limits=Limits(wall_s=60)))
 
     assert (outcome.status, outcome.stdout.text) == (Status.OK, "-1\n")
 

@@ -13,7 +13,7 @@ case $action in
 start)
     dockerd --data-root "$folder/data" --exec-root "$folder/exec" --pidfile "$folder/pid" -H "$host" \
         --bridge=none --iptables=false --ip6tables=false >"$folder/log" 2>&1 &
-    for _ in $(seq 100); do
+    for _ in $(seq 400); do
         docker -H "$host" info >/dev/null 2>&1 && break
         sleep 0.3
     done
@@ -33,7 +33,7 @@ start)
 stop)
     pid=$(cat "$folder/pid" 2>/dev/null) || exit 0
     kill "$pid"
-    for _ in $(seq 100); do
+    for _ in $(seq 600); do
         kill -0 "$pid" 2>/dev/null || exit 0
         sleep 0.1
     done

@@ -50,7 +50,7 @@ def guest_processes() -> set[int]:
     return found
 
 
-def until(condition, seconds: float = 10.0) -> bool:
+def until(condition, seconds: float = 60.0) -> bool:
     """Whether `condition()` came true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
