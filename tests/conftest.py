@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # No test asserts a time, and a busy machine is slow.
-settings.register_profile("llmgym", deadline=None)
+settings.register_profile("llmgym", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("llmgym")
 
 OPTIONAL = {

@@ -156,7 +156,8 @@ def test_of_the_groups_that_ended_the_first_begun_is_learned_from_first() -> Non
         source, _ = source_of(lambda number: late if number == 0 else None, max_staleness=3)
         first = await turn(source, 1)
         late.set()
-        await asyncio.sleep(0.01)
+        for _ in range(20):
+            await asyncio.sleep(0)
         return [first, await turn(source, 2)]
 
     batches = asyncio.run(asyncio.wait_for(play(), 10))

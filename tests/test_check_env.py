@@ -258,9 +258,9 @@ def test_an_environment_passes_when_the_rules_it_breaks_are_skipped(make):
 
 
 def test_a_verifier_that_never_answers_is_reported_and_stops_the_check():
-    text = problems_of(NeverAnswers(), deadline_s=0.3)
+    text = problems_of(NeverAnswers(), deadline_s=2)
 
-    assert "no answer after 0.3 seconds" in text
+    assert "no answer after 2 seconds" in text
     assert "an empty answer" in text
     assert text.count("\n- ") == 1
 

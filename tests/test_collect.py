@@ -57,12 +57,16 @@ class NumberEnv(llmgym.MessageEnv):
 
 
 class BlockingEnv(NumberEnv):
+    together: threading.Barrier | None = None
+
     def reset(self, task: llmgym.Task, rng: np.random.Generator) -> llmgym.InitialMessages:
         self.threads.add(threading.current_thread().name)
         return super().reset(task, rng)
 
     def step(self, message: llmgym.AssistantMessage) -> EnvResponse:  # type: ignore[override]
         self.threads.add(threading.current_thread().name)
+        if self.together is not None:
+            self.together.wait(60)
         return EnvResponse(score=Score(reward=1.0), terminated=True)
 
 
@@ -133,13 +137,16 @@ def test_a_failing_sampler_is_an_error_and_not_a_reward() -> None:
         collect("test-collect/Number-v0", ScriptedSampler(fails), num_tasks=2)
 
 
-def test_resets_and_synchronous_steps_run_in_threads_unless_determinism_is_asked_for() -> None:
+def test_resets_and_synchronous_steps_run_in_threads_unless_determinism_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     collect("test-collect/Blocking-v0", says("x"), num_tasks=4, deterministic=True)
     assert NumberEnv.threads == {"MainThread"}
 
     NumberEnv.threads.clear()
+    monkeypatch.setattr(BlockingEnv, "together", threading.Barrier(4))
     collect("test-collect/Blocking-v0", says("x"), num_tasks=4, deterministic=False)
-    assert len(NumberEnv.threads) > 1
+    assert len(NumberEnv.threads) >= 4
     assert "MainThread" not in NumberEnv.threads
 
 

@@ -78,7 +78,7 @@ def is_running(pid: int) -> bool:
 
 
 def ends(pid: int) -> bool:
-    for _ in range(1000):
+    for _ in range(6000):
         if not is_running(pid):
             return True
         time.sleep(0.01)

@@ -132,6 +132,7 @@ def test_state_that_a_given_up_call_may_still_change_is_not_used_again_in_the_ep
     tool = Counter(hang, timeout_s=0.01)
 
     call_and_wait(tool)
+    tool.timeout_s = 60
     again, begun = call_and_wait(tool), call_and_wait(tool.begin(None))
 
     hang.set()
@@ -155,6 +156,7 @@ def test_a_given_up_call_that_left_nothing_behind_does_not_stop_the_next():
 
     given_up = [call_and_wait(waiting), call_and_wait(stateless)]
 
+    waiting.timeout_s = stateless.timeout_s = 60
     assert all("was given up" in result.content for result in given_up)
     assert (call_and_wait(waiting).content, call_and_wait(stateless).content) == ("2", "null")
 

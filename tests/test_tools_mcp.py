@@ -7,7 +7,6 @@ import pickle
 import socket
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -62,16 +61,12 @@ def own():
 @pytest.fixture
 def url():
     """Of a server over HTTP."""
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        port = place.getsockname()[1]
-    with subprocess.Popen([*COMMAND, str(port)]) as process:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as place,
+        subprocess.Popen([*COMMAND, str(place.fileno())], pass_fds=[place.fileno()]) as process,
+    ):
         try:
-            for _ in range(600):
-                with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                    break
-                time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}/mcp"
+            yield f"http://127.0.0.1:{place.getsockname()[1]}/mcp"
         finally:
             process.kill()
 

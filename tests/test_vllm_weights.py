@@ -1,6 +1,7 @@
 """The learner's weights on their way into vLLM: against a stand-in for the engine, and against the real one."""
 
 import asyncio
+import gc
 import json
 import math
 import os
@@ -16,6 +17,7 @@ from support.tiny_vllm import tiny_vllm_model
 
 from llmgym.errors import ConfigError, SamplerError
 from llmgym.learning.model import ModelWeights
+from llmgym.sampling.vllm import adapter_transfer
 from llmgym.sampling.vllm.engines import EngineDied
 from llmgym.sampling.vllm.shared_memory import num_bytes_of, plan_places
 from llmgym.sampling.vllm.weights import EngineWeights, choose_transfer, same_gpu, shapes_of
@@ -95,11 +97,23 @@ def run(call):
     return asyncio.run(call)
 
 
-def leftovers():
-    """Whatever a failed update could leave: files that are memory, temporary ones, and open descriptors."""
-    folders = [Path("/dev/shm"), Path(tempfile.gettempdir())]
-    files = {path for folder in folders if folder.is_dir() for path in folder.glob("llmgym-[aw]*-*")}
-    return files, len(os.listdir("/proc/self/fd"))
+@pytest.fixture
+def leftovers(tmp_path, monkeypatch):
+    """Gives whatever a failed update could leave: files that are memory, temporary ones, and open descriptors.
+
+    The files are in folders of the test's own, as other processes of the machine may update engines, too.
+    """
+    folders = [tmp_path / "memory", tmp_path / "temporary"]
+    for folder in folders:
+        folder.mkdir()
+    monkeypatch.setattr(adapter_transfer, "_MEMORY", folders[0])
+    monkeypatch.setattr(tempfile, "tempdir", str(folders[1]))
+
+    def found():
+        gc.collect()  # event loops that earlier tests left
+        return [path for folder in folders for path in folder.iterdir()], len(os.listdir("/proc/self/fd"))
+
+    return found
 
 
 def test_an_update_pauses_loads_forgets_the_cache_and_goes_on_in_this_order():
@@ -182,7 +196,7 @@ def test_an_engine_with_half_an_update_is_closed_and_never_resumed(failing):
     assert engine.calls[-2:] == [failing, "close"]
 
 
-def test_nothing_is_left_behind_where_the_update_fails():
+def test_nothing_is_left_behind_where_the_update_fails(leftovers):
     before = leftovers()
     weights, adapters = weights_for(), weights_for()
 
@@ -309,7 +323,7 @@ def adapter_of(seed=0, **changes):
     return Source({**pair, **changes}, adapter_config={"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"]})
 
 
-def test_an_adapter_is_loaded_from_a_folder_that_is_gone_afterwards_and_then_named_by_requests():
+def test_an_adapter_is_loaded_from_a_folder_that_is_gone_afterwards_and_then_named_by_requests(leftovers):
     engine, weights, before = StandIn(), weights_for(), leftovers()
     assert weights.adapter is None
 

@@ -14,6 +14,7 @@ import pytest
 
 import llmgym
 from llmgym.episode import EnvResponse, StopReason
+from llmgym.episode.episode import Episode
 from llmgym.episode.waiting import run_to_end
 from llmgym.rollout import Collector, plan_groups
 from llmgym.sampling import SamplingParams, ScriptedSampler
@@ -87,9 +88,16 @@ def test_an_interrupted_collection_does_not_wait_for_an_environment_that_hangs()
 
 
 @pytest.mark.parametrize("env", ["Hanging", "Sleeping"])
-def test_an_environment_that_does_not_answer_in_time_ends_its_own_episode_as_truncated(env: str) -> None:
+def test_an_environment_that_does_not_answer_in_time_ends_its_own_episode_as_truncated(
+    env: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     HangingEnv.release.clear()
-    limits = {"limits": {"seconds": 0.6}}  # the third must answer in this time
+    limits = {"limits": {"seconds": 0.2}}
+    seconds_left: Any = Episode.seconds_left
+    # The third has all the time that it needs, on a slow machine too.
+    monkeypatch.setattr(
+        Episode, "seconds_left", property(lambda self: None if self.task.key == "train2" else seconds_left.fget(self))
+    )
     collector = Collector(f"test-waiting/{env}-v0", X, env_kwargs=limits, deterministic=False)
     tasks = list(collector.tasks("train"))[:3]
 
@@ -160,6 +168,8 @@ def test_a_call_that_was_left_behind_takes_no_place_and_ends_its_thread() -> Non
     async def hang_then_work() -> int:
         with pytest.raises(TookTooLong, match=r"longer than 0.01 seconds"):
             await threads.run(hang, timeout_s=0.01)
+        while not working:  # it had begun, and no more is known of it
+            await asyncio.sleep(0.001)
         return await threads.run(lambda: 7, timeout_s=60)
 
     assert asyncio.run(hang_then_work()) == 7
@@ -173,6 +183,7 @@ def test_a_call_that_nobody_waits_for_any_more_never_begins() -> None:
 
     async def give_up_while_queued() -> None:
         first = asyncio.create_task(threads.run(busy.wait))
+        await asyncio.sleep(0)  # it is in the queue
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(threads.run(partial(begun.append, 2)), timeout=0.05)
         busy.set()
@@ -184,11 +195,21 @@ def test_a_call_that_nobody_waits_for_any_more_never_begins() -> None:
     assert begun == [3]
 
 
-def test_the_time_of_a_call_counts_from_its_beginning_and_not_while_it_queues() -> None:
-    threads = DaemonThreads(1)
+def test_the_time_of_a_call_counts_from_its_beginning_and_not_while_it_queues(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads, skipped_s = DaemonThreads(1), 0.0
 
     async def both() -> list[Any]:
-        return await asyncio.gather(threads.run(partial(time.sleep, 0.6)), threads.run(lambda: 7, timeout_s=0.5))
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(loop, "time", lambda: time.monotonic() + skipped_s)
+
+        def skip_time() -> None:
+            nonlocal skipped_s
+            skipped_s = 1000.0
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0.01), loop).result()  # the loop has seen it
+
+        return await asyncio.gather(threads.run(skip_time), threads.run(lambda: 7, timeout_s=500))
 
     assert asyncio.run(both()) == [None, 7]
 

@@ -1,7 +1,11 @@
-"""A tool server for tests: `python mcp_server.py [PORT]`, over stdin and stdout, or streamable HTTP at the port."""
+"""A tool server for tests: `python mcp_server.py [DESCRIPTOR]`, over stdin and stdout, or streamable HTTP.
+
+Over HTTP it takes connections from a socket that listens already, so that no port need be free twice.
+"""
 
 import logging
 import os
+import socket
 import sys
 import time
 
@@ -60,6 +64,9 @@ def pid() -> int:
 if __name__ == "__main__":
     logging.disable()
     if len(sys.argv) > 1:
-        server.run("streamable-http", port=int(sys.argv[1]))
+        import uvicorn
+
+        config = uvicorn.Config(server.streamable_http_app(), log_level="critical")
+        uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
     else:
         server.run()
