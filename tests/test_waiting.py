@@ -206,8 +206,9 @@ def test_the_time_of_a_call_counts_from_its_beginning_and_not_while_it_queues(
 
         def skip_time() -> None:
             nonlocal skipped_s
-            for skipped_s in (0.0, 1000.0):  # the other call is in the queue; the loop has seen what time it is
-                asyncio.run_coroutine_threadsafe(asyncio.sleep(0.01), loop).result()
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result()  # the other call is in the queue
+            skipped_s = 1000.0
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0.01), loop).result()  # the loop has seen what time it is
 
         return await asyncio.gather(threads.run(skip_time), threads.run(lambda: 7, timeout_s=500))
 
