@@ -74,14 +74,22 @@ def test_on_the_cpu_tables_are_used_and_flex_attention_is_refused_with_the_reaso
         policy.use(ComputeConfig(attention="flex"))
 
 
-@pytest.mark.parametrize(("reason", "way"), [(None, "flex"), ("no compiler", "tables")])
-def test_on_a_gpu_flex_attention_is_used_where_it_runs(reason, way, monkeypatch):
-    monkeypatch.setattr(packed_attention, "why_not_flex", lambda *shape: reason)
-    weight = SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16)
+ON_A_GPU = SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16)
 
-    assert way_to_pack(SHAPES, "auto", weight) == way
-    assert way_to_pack(SHAPES, "tables", weight) == "tables"
-    assert way_to_pack(SHAPES, "padded", weight) is way_to_pack(None, "auto", weight) is None
+
+def test_on_a_gpu_flex_attention_is_used_where_it_runs(monkeypatch):
+    monkeypatch.setattr(packed_attention, "why_not_flex", lambda *shape: None)
+
+    assert way_to_pack(SHAPES, "auto", ON_A_GPU) == "flex"
+    assert way_to_pack(SHAPES, "tables", ON_A_GPU) == "tables"
+    assert way_to_pack(SHAPES, "padded", ON_A_GPU) is way_to_pack(None, "auto", ON_A_GPU) is None
+
+
+def test_on_a_gpu_on_which_flex_attention_does_not_run_tables_are_used_and_people_are_told_why(monkeypatch):
+    monkeypatch.setattr(packed_attention, "why_not_flex", lambda *shape: "no compiler")
+
+    with pytest.warns(UserWarning, match="in tables.*no compiler"):
+        assert way_to_pack(SHAPES, "auto", ON_A_GPU) == "tables"
 
 
 def test_a_kernel_that_shows_too_much_is_not_used(monkeypatch):

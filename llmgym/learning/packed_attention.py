@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -69,6 +70,11 @@ def way_to_pack(
             "learner.compute.attention is 'flex', but flex_attention does not run here: "
             f'{next(filter(None, reasons))}. Leave it out, or set "tables".'
         )
+    warnings.warn(
+        "Attention goes in tables, which takes more memory and time on a GPU, as flex_attention does not run here: "
+        f"{next(filter(None, reasons))}",
+        stacklevel=2,
+    )
     return "tables"
 
 
