@@ -76,9 +76,29 @@ def test_weights_that_never_arrive_are_found_once_the_policy_has_moved_away_from
 def test_a_gap_that_comes_late_is_a_metric_and_no_error():
     check = check_of()
     for version in range(1, 11):
+        check.num_moves += 1
         require(check, [1e-6], [version], version=version)
+    check.num_moves += 1
 
     require(check, [9.0], [11], version=11)
+
+
+def update_of(reward, learner):
+    """An update in which one of two trajectories earns `reward` and the other nothing, sampled by the learner."""
+    learner.weight_version = learner.num_updates
+    rows = sampled_by(learner, version=learner.num_updates)
+    learner.update([[dataclasses.replace(rows[0], reward=reward), rows[1]]])
+
+
+def test_updates_that_leave_the_policy_as_it_was_use_up_no_look():
+    learner = Learner(tiny_model(0), GRPO(), LearnerConfig(learning_rate=1e-2))
+    for reward in [1.0, *[0.0] * 11, *[1.0] * 9]:
+        update_of(reward, learner)
+    learner.weight_version = learner.num_updates
+    lying = [as_sampled(row, np.zeros(row.num_actions), learner.num_updates) for row in sampled_by(learner, version=0)]
+
+    with pytest.raises(LearnerError, match=f"version {learner.num_updates}"):
+        learner.update([lying])
 
 
 @pytest.mark.parametrize(

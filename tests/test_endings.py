@@ -204,3 +204,12 @@ def test_a_last_step_that_destroys_the_weights_leaves_the_best_model_too(
         llmgym.train(steps=1, output=str(tmp_path / "run"), **RUN)
 
     assert weights_of(tmp_path / "run" / "model").isfinite().all()
+
+
+def test_the_learner_is_asked_for_lost_weights_and_not_the_whole_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Learner, "has_finite_weights", False)
+
+    with pytest.raises(DivergenceError, match=r"not finite numbers.*The model of step 0"):
+        llmgym.train(steps=1, output=str(tmp_path / "run"), **RUN)

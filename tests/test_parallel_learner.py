@@ -190,6 +190,11 @@ def test_an_error_that_all_processes_share_ends_none_of_them(both):
 
 
 @pytest.mark.slow
+def test_weights_that_another_process_lost_are_noticed(both):
+    assert both["lost"] == [True, False, True]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("failing", [0, 1])
 def test_an_error_of_one_process_alone_ends_all(failing):
     with two_processes(WORKER, "unused", failing, stderr=subprocess.PIPE) as processes:

@@ -69,7 +69,7 @@ _CAUSES_AFTER_SENDING = (
 
 
 class AgreementCheck:
-    """Asks for agreement at the first update of a run, and at the first ten with weights that were sent since.
+    """Asks for agreement at the first update of a run, and at the first ten with new weights that were sent since.
 
     An error in how weights are sent does not show before; and after one small update, old weights hardly differ.
 
@@ -85,7 +85,11 @@ class AgreementCheck:
         self._max_mean_gap, self._dtype = max_mean_gap, dtype
         self.sampler_dtype: str | None = None
         """Of the weights that the sampler runs, such as "bfloat16"; None: not known."""
+        self.num_moves = 0
+        """Optimizer steps that changed the policy. Where none came since the last look, nobody can tell old weights in
+        the sampler from new ones, so a look is none of the ten."""
         self._num_looks_left = self._num_copies_left = _NUM_LOOKS
+        self._num_moves_seen, self._num_moves_copied = 0, -1
         self.looks_back = False
         """Whether to keep weights for a look back, ten times."""
         self._past: _PastWeights | None = None
@@ -109,7 +113,8 @@ class AgreementCheck:
         if is_first_update:
             require_agreement(agreement, max_mean_gap=self._max_mean_gap)
         elif agreement and version is not None:
-            self._num_looks_left -= 1
+            self._num_looks_left -= self.num_moves > self._num_moves_seen
+            self._num_moves_seen = self.num_moves
             require_agreement(agreement, max_mean_gap=self._explained_gap, version=version)
 
     def look_back(
@@ -134,7 +139,8 @@ class AgreementCheck:
         if not self.looks_back or version is None or sampling_BA is None or versions_BA is None:
             return
         past = self._past
-        if past is None and (self._num_copies_left == 0 or _is_in_parts(policy.module)):
+        is_kept = self._num_copies_left > 0 and self.num_moves > self._num_moves_copied
+        if past is None and (not is_kept or _is_in_parts(policy.module)):
             return
         if past is not None and bool((versions_BA[batch.mask_BA] < past.version).all()):
             return  # theirs are still to come
@@ -147,8 +153,9 @@ class AgreementCheck:
                 present.write_into(policy.module)
             agreement = compare_logprobs(learner_BA, sampling_BA, then_BA)
             require_agreement(agreement, max_mean_gap=self._explained_gap, version=past.version)
-        self._past = present if self._num_copies_left > 0 else None
-        self._num_copies_left = max(0, self._num_copies_left - 1)
+        self._past = present if is_kept else None
+        if is_kept:
+            self._num_copies_left, self._num_moves_copied = self._num_copies_left - 1, self.num_moves
 
     @property
     def _explained_gap(self) -> float:

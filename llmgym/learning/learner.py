@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -104,6 +104,11 @@ class Learner:
         return self.policy
 
     @property
+    def has_finite_weights(self) -> bool:
+        """Whether all weights of the policy are numbers, so that it can be sampled with, and saved."""
+        return self.policy.has_finite_weights
+
+    @property
     def temperature(self) -> float:
         """Logits are divided by it. Log-probabilities of greedy rollouts are those at 1."""
         rollout = self.agent.rollout
@@ -126,9 +131,8 @@ class Learner:
             LearnerError: `AgreementCheck` found that sampler and learner disagree, or gradients stay non-finite.
             ConfigError: the trajectories were sampled otherwise than the agent asks for.
         """
-        num_given = sum(len(group) for group in groups)
         valid = [[trajectory for trajectory in group if trajectory.is_valid] for group in groups]
-        num_invalid = num_given - sum(len(group) for group in valid)
+        num_invalid = sum(map(len, groups)) - sum(map(len, valid))
         valid = [group for group in valid if group]
         selected = valid if is_selected else self.agent.select(valid)
         trajectories = [trajectory for group in selected for trajectory in group]
@@ -204,8 +208,7 @@ class Learner:
                 "The state is of an adapter, or of none, on another base model than this learner's. Begin with the "
                 "model that it began with."
             )
-        load: Callable[[nn.Module, Any], Any]
-        load = nn.Module.load_state_dict if self.config.lora is None else load_trained_state
+        load: Any = nn.Module.load_state_dict if self.config.lora is None else load_trained_state
         try:
             load(self.policy.module, state["model"])
             self.steps.load_state_dict(state["steps"])
@@ -347,7 +350,7 @@ class Learner:
         self.ranks.add_up(learner_BA)
         if batch.old_logprobs_BA is None:
             report.agreement = self._compare_with_sampler(batch, learner_BA)
-        self.steps.take(report)
+        self.agreement.num_moves += self.steps.take(report)
 
     @torch.no_grad()
     def _report_tokens(

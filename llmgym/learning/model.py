@@ -44,6 +44,13 @@ class Policy:
         """Of what attention is given, where segments can be packed."""
         self.use(ComputeConfig())
 
+    @property
+    @torch.no_grad()
+    def has_finite_weights(self) -> bool:
+        """Whether all are numbers: one that is not makes each log-probability none. Where other processes have parts of
+        them, only those here are looked at."""
+        return all(bool(getattr(each, "_local_tensor", each).isfinite().all()) for each in self.module.parameters())
+
     def use(self, compute: ComputeConfig) -> None:
         """Run the model so from here on.
 

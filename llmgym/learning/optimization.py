@@ -44,7 +44,7 @@ class LearnerConfig:
     sets it, with several environments to the longest of them all."""
     max_sampling_gap: float = 0.05
     """Largest mean gap, in nats a token, between the log-probabilities of sampler and learner at the first update, and
-    at the first ten with weights sent since; there a fiftieth of it where both are float32, which rounds less.
+    at the first ten with new weights since; there a fiftieth of it where both are float32, which rounds less.
     Rounding stays far below; `inf` switches the checks off."""
     critic: CriticConfig = field(default_factory=CriticConfig)
     """Of agents that need values."""

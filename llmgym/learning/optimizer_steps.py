@@ -44,13 +44,16 @@ class OptimizerSteps:
         """Steps so far, those left out included; the learning rate follows them."""
         self._num_non_finite = 0
 
-    def take(self, report: UpdateReport) -> None:
+    def take(self, report: UpdateReport) -> bool:
         """One step along the gradients that are there, unless they are all zero or not finite; they are taken away.
+
+        Returns:
+            Whether the policy moved.
 
         Raises:
             DivergenceError: they were not finite several times in a row.
         """
-        learning_rate = self.config.learning_rate_at(self.num_planned)
+        learning_rate, has_moved = self.config.learning_rate_at(self.num_planned), False
         self.num_planned += 1
         norms = self._clip()
         report.add_step({**norms, "learning_rate": learning_rate})
@@ -72,7 +75,9 @@ class OptimizerSteps:
                 for masters in self._masters:
                     masters.hand_on()
                 report.num_taken += 1
+                has_moved = norms["grad_norm"] > 0 and learning_rate > 0
         self.optimizer.zero_grad(set_to_none=True)
+        return has_moved
 
     def _clip(self) -> dict[str, float]:
         """Norms before clipping, of policy and critic for themselves: a new critic's large error slows no policy.

@@ -76,6 +76,16 @@ class ParallelLearner(Learner):
         super().__init__(given, agent, config)
         dtype = getattr(torch, config.parallel.compute_dtype) if config.parallel.compute_dtype else self._given_dtype
         self.agreement = AgreementCheck(config.max_sampling_gap, dtype)
+        self._look_at_weights()
+
+    @property
+    def has_finite_weights(self) -> bool:
+        """As `Learner.has_finite_weights`, of all processes, as they were after the last update: it asks none of them,
+        so it may be called where another has failed."""
+        return self._has_finite_weights
+
+    def _look_at_weights(self) -> None:
+        self._has_finite_weights = all(self.ranks.gather(self.policy.has_finite_weights))
 
     @property
     def whole_policy(self) -> Policy:
@@ -116,6 +126,7 @@ class ParallelLearner(Learner):
                 metrics = super().update(groups, is_selected=is_selected)
             finally:
                 self._put_away()
+            self._look_at_weights()
             self._refresh_adapter()
         return metrics
 
@@ -203,6 +214,7 @@ class ParallelLearner(Learner):
         with naming_lost_processes():
             parts = spread(state, like, self.ranks)
             super().load_state_dict(parts)
+            self._look_at_weights()
             self._refresh_adapter()
 
     def _tell(self, order: str, *arguments: Any) -> None:

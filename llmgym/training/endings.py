@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
-import torch
-from torch import nn
-
 from ..errors import ConfigError, DivergenceError
+from ..learning import Learner
 
 _SUSPICIOUS_STEPS = 2
 """Exploding steps in a row; a single one may be an odd batch, and the norm is clipped."""
@@ -59,19 +57,13 @@ def has_plateaued(success: Sequence[float], *, patience: int, min_rise: float) -
     return 0 < patience <= since
 
 
-@torch.no_grad()
-def has_finite_weights(module: nn.Module) -> bool:
-    """Whether all are numbers: one that is not makes each log-probability none."""
-    return all(bool(parameter.isfinite().all()) for parameter in module.parameters())
-
-
-def require_finite_weights(module: nn.Module) -> None:
+def require_finite_weights(learner: Learner) -> None:
     """Refuse weights that cannot be evaluated.
 
     Raises:
         DivergenceError: some are not numbers.
     """
-    if not has_finite_weights(module):
+    if not learner.has_finite_weights:
         raise DivergenceError(
             "Some weights are not finite numbers any more, so training has diverged. Lower learner.learning_rate or "
             "learner.max_grad_norm, or look for rewards or losses that overflow."

@@ -33,7 +33,7 @@ from .beginning import begin_with_demonstrations
 from .checkpoints import RunCheckpoints, random_states, restore_random_states
 from .clock import StepClock
 from .config import RunConfig, plain, to_toml
-from .endings import DivergenceWatch, has_finite_weights, has_plateaued, require_finite_weights
+from .endings import DivergenceWatch, has_plateaued, require_finite_weights
 from .held_out import HeldOut
 from .metrics import MetricsLog, read_metrics
 from .mode import Mode, default_correction, require_mode
@@ -245,12 +245,12 @@ class Trainer:
                 try:
                     batch = await self._step(learner, step, phase)
                     if is_evaluated:
-                        require_finite_weights(self._parts.policy.module)
+                        require_finite_weights(learner)
                         kept = (with_advantages(trajectory, learner.last_advantages) for trajectory in batch.drawn)
                         save_trajectories(trajectories_path(folder, step), kept)
                         after = await self._held_out.evaluate(step)
                 except (DivergenceError, SamplerError) as error:
-                    if isinstance(error, SamplerError) and has_finite_weights(self._parts.policy.module):
+                    if isinstance(error, SamplerError) and learner.has_finite_weights:
                         raise
                     leave_good_model(self._parts, folder, self._checkpoints.load(best=True), error, base=self._base)
                 for alarm in self._alarms.ring(step):
@@ -262,7 +262,7 @@ class Trainer:
                     self._log.log("ending", step, {"text": f"{told}; the run ends"})
                     self.progress.line(f"step {step}: {told}; the run ends.")
                 is_due = step % config.checkpoint.every == 0 or is_over or self._stop.is_made
-                if is_due and not self._divergence.is_suspicious and has_finite_weights(self._parts.policy.module):
+                if is_due and not self._divergence.is_suspicious and learner.has_finite_weights:
                     self._save(folder, learner, step, after, is_evaluated=is_evaluated)
                 if is_over:
                     break

@@ -41,8 +41,10 @@ from llmgym.learning import (
     Unit,
     parallel_learner,
 )
+from llmgym.learning.optimizer_steps import OptimizerSteps
 from llmgym.learning.parallel import ParallelConfig, Ranks, joined
 from llmgym.learning.parallel_learner import ParallelLearner, follow, leading
+from llmgym.learning.update_metrics import UpdateReport
 from llmgym.messages import AssistantMessage
 from llmgym.sampling import SamplingParams
 from llmgym.scoring import Score
@@ -221,6 +223,27 @@ def disagree(ranks: Ranks) -> list[str]:
     return [*said, *learner.update(ragged(case, 0, Policy(_other())))]
 
 
+def lose_weights(ranks: Ranks) -> list[bool]:
+    """Whether the weights are numbers: at first, after an update that broke a part of them, and after a good state."""
+    case = cases()["grpo"]
+    learner = ParallelLearner(_other(), case.agent, LearnerConfig(parallel=WHOLE), ranks=ranks)
+    state, found = learner.state_dict(), [learner.has_finite_weights]
+    learner.update(ragged(case, 0, Policy(_other())))
+    found.append(learner.has_finite_weights)
+    learner.load_state_dict(state)
+    return [*found, learner.has_finite_weights]
+
+
+def take_and_break(steps: OptimizerSteps, report: UpdateReport) -> bool:
+    """An optimizer step after which one weight of this process's part is no number."""
+    has_moved = take(steps, report)
+    next(iter(steps._parts["grad_norm"].parameters())).data.to_local().view(-1)[-1] = float("nan")  # type: ignore[operator]
+    return has_moved
+
+
+take = OptimizerSteps.take
+
+
 def main(path: str) -> None:
     torch.set_num_threads(1)
     results = {}
@@ -236,8 +259,12 @@ def main(path: str) -> None:
         if ranks.leads:
             with leading(ranks):
                 results["disagreed"] = disagree(ranks)
+            with leading(ranks):
+                results["lost"] = lose_weights(ranks)
             torch.save(results, path)
         else:
+            follow(ranks, Policy(_other()))
+            OptimizerSteps.take = take_and_break  # type: ignore[method-assign]
             follow(ranks, Policy(_other()))
 
 
