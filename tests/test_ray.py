@@ -18,6 +18,7 @@ import llmgym
 from llmgym.errors import ConfigError, InfrastructureError
 from llmgym.rollout import Collector, EnvPool, plan_groups
 from llmgym.sampling import SamplingParams
+from llmgym.sampling.ray_losses import ActorLost
 
 pytestmark = pytest.mark.slow
 
@@ -141,15 +142,16 @@ def test_actors_killed_at_random_lose_no_episode_and_repeat_none(on_ray):
     assert all(trajectory.is_valid for trajectory in heard)
 
 
-def test_an_episode_that_kills_whatever_plays_it_is_given_up_with_its_name(on_ray):
+def test_an_episode_that_kills_whatever_plays_it_is_given_up_with_its_name_and_what_ray_says(on_ray, caplog):
     sampler = on_ray(sampler=KillingSampler, max_losses=1)
     collector = sampler.make_collector(pools(), concurrency=1)
     plans = planned(1, group_size=1)
 
-    with pytest.raises(InfrastructureError, match=f"{plans[0].task.key!r} was lost 2 times"):
+    with pytest.raises(InfrastructureError, match=f"{plans[0].task.key!r} was lost 2 times.*without a word"):
         run(collector, plans)
 
     collector.close()
+    assert caplog.text.count("was lost: Its process ended without a word. Where the system ran out of memory") == 2
     assert sampler.num_lost == 2
 
 
@@ -198,7 +200,7 @@ def test_a_sampler_that_replaces_a_lost_one_has_the_newest_weights(on_ray):
     asyncio.run(sample(sampler, version=5))
     for member in list(sampler.fleet.members):
         kill(member, "ray")
-        sampler.fleet.replace(member)
+        sampler.fleet.replace(member, ActorLost("A test killed it."))
     second = asyncio.run(sample(sampler))
 
     local = asyncio.run(sample(TorchSampler(module)))
@@ -216,7 +218,7 @@ def test_a_sampler_that_replaces_a_lost_one_is_as_paused_and_asleep_as_its_fello
             await getattr(sampler, command)()
         (member,) = sampler.fleet.members
         kill(member, "ray")
-        sampler.fleet.replace(member)
+        sampler.fleet.replace(member, ActorLost("A test killed it."))
         sampler.fleet.wait()
         await sampler.measure()
         return dict(sampler.counts)

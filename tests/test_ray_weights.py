@@ -9,6 +9,7 @@ from support.models import tiny_model
 
 from llmgym.learning.model import ModelWeights
 from llmgym.sampling import ScriptedSampler
+from llmgym.sampling.ray_losses import ActorLost
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +101,7 @@ def test_an_adapter_travels_alone_and_one_that_comes_late_gets_the_base_and_the_
     num_of_base = len(cluster.puts)
     asyncio.run(samplers.update_weights(Adapter(1.0), version=1))
     cluster.is_slow = True
-    samplers.fleet.replace(samplers.fleet.members[0])  # on its way: nobody waits for it
+    samplers.fleet.replace(samplers.fleet.members[0], ActorLost("A test killed it."))  # on its way: nobody waits for it
     asyncio.run(samplers.update_weights(Adapter(2.0), version=2))
     cluster.is_slow = False
     samplers.fleet.wait()

@@ -15,6 +15,7 @@ from llmgym.learning.model import ModelWeights
 from llmgym.rollout import EnvPool
 from llmgym.sampling import SamplingParams, ScriptedSampler
 from llmgym.sampling.ray_config import RayConfig
+from llmgym.sampling.ray_losses import ActorLost, reason
 from llmgym.sampling.remote_session import RemoteSampler
 from llmgym.sampling.shared_weights import PackedWeights, WeightUpdate, all_weights, packed, rebuilt, skeleton
 from llmgym.sampling.torch_sampler import TorchSampler
@@ -60,11 +61,12 @@ class FakeMember:
     name = "sampler 1"
 
     def __init__(self, address):
-        self._address = address
+        self._address, self.loss = address, asyncio.Event()
 
     async def call(self, method, *args):
         if method != "address":
-            await asyncio.Event().wait()
+            await self.loss.wait()
+            raise ActorLost("The sampler 1 was lost: out of memory.")
         return self._address
 
 
@@ -189,24 +191,73 @@ def test_a_wire_carries_answers_and_errors_of_the_host():
     assert (completion.token_ids, held) == ((1, 2, 9), {})
 
 
-def test_whoever_waits_at_a_wire_hears_when_the_host_is_gone():
-    from llmgym.sampling.ray_cluster import ActorLost
+@pytest.mark.parametrize(
+    ("timeout_s", "message"), [(60.0, "sampler 1 was lost: out of memory"), (0.0, "lost: its connection is closed")]
+)
+def test_whoever_waits_at_a_wire_hears_when_the_host_is_gone_and_why_where_ray_knows(monkeypatch, timeout_s, message):
     from llmgym.sampling.session_wire import Wire, WireServer
+
+    monkeypatch.setattr("llmgym.sampling.session_wire._CAUSE_TIMEOUT_S", timeout_s)
 
     async def play():
         server = WireServer({"sample": lambda: asyncio.Event().wait()})
-        wire = await Wire.to(FakeMember(await server.open("127.0.0.1")))
+        member = FakeMember(await server.open("127.0.0.1"))
+        wire = await Wire.to(member)
         waiting = asyncio.ensure_future(wire.call("sample"))
         await asyncio.sleep(0.05)
         for task in asyncio.all_tasks():  # what the end of the host's process does to its sockets
             if "_serve" in repr(task):
                 task.cancel()
-        with pytest.raises(ActorLost, match="sampler 1 was lost"):
-            await asyncio.wait_for(waiting, 5)
-        with pytest.raises(ActorLost):
-            await wire.call("sample")
+        while not wire._writer.is_closing():
+            await asyncio.sleep(0.01)
+        late = asyncio.ensure_future(wire.call("sample"))
+        if timeout_s:
+            member.loss.set()
+        for call in (waiting, late, wire.call("sample")):
+            with pytest.raises(ActorLost, match=message):
+                await asyncio.wait_for(call, 60)
 
     asyncio.run(play())
+
+
+class UnreadableError(Exception):
+    """Its pickle cannot be read: it is made of two things, and keeps one."""
+
+    def __init__(self, one, other):
+        super().__init__(f"{one} and {other}")
+
+
+def test_an_error_that_only_its_own_process_can_make_arrives_at_a_wire_as_what_it_says():
+    from llmgym.sampling.session_wire import Wire, WireServer
+
+    async def fail():
+        raise UnreadableError("this", "that")
+
+    async def play():
+        wire = await Wire.to(FakeMember(await WireServer({"fail": fail}).open("127.0.0.1")))
+        with pytest.raises(SamplerError, match="this and that"):
+            await asyncio.wait_for(wire.call("fail"), 10)
+        wire.close()
+
+    asyncio.run(play())
+
+
+def test_a_loss_is_told_with_its_cause_and_what_helps_in_place_of_rays_advice():
+    from ray.exceptions import NodeDiedError, OutOfDiskError, OutOfMemoryError, RayActorError
+
+    head = "The actor died unexpectedly before finishing this task.\n\tclass_name: A\n\tpid: 1\n"
+    died = f"{head}The actor is dead because its worker process has died. Detail: connection error code 2. End of file."
+    failed = "The actor died because of an error in its creation task, \x1b[36mA\x1b[39m\n  File\nValueError: bad"
+    memory = reason(OutOfMemoryError("1 worker(s) were killed. Memory on the node was 9GB used / 10GB\nTop 10\n[\n"))
+    assert memory.startswith("1 worker(s) were killed. Memory on the node was 9GB used / 10GB. Ray ends")
+    assert memory.count("rollout.concurrency") > memory.count("Top 10")
+    assert "Local disk is full. Ray puts" in reason(OutOfDiskError("Local disk is full"))
+    assert "`dmesg`" in reason(RayActorError(error_msg=died))
+    assert reason(RayActorError(error_msg=f"{head}Killed by `ray.kill`.\nNever ran.")) == "Killed by `ray.kill`."
+    assert (
+        reason(RayActorError(error_msg=failed, actor_init_failed=True)) == "It failed as it was made: ValueError: bad."
+    )
+    assert reason(NodeDiedError("The node is gone")) == "The node is gone."
 
 
 def test_a_host_unpickles_nothing_of_who_does_not_know_its_secret():

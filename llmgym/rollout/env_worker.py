@@ -61,7 +61,7 @@ class EnvWorker(RayActor):
 
     async def play(
         self, ticket: int, plan: EpisodePlan, sampling: SamplingParams, host: Member
-    ) -> tuple[Trajectory | None, dict[str, float]]:
+    ) -> tuple[Trajectory | ActorLost, dict[str, float]]:
         """One episode.
 
         Args:
@@ -71,19 +71,20 @@ class EnvWorker(RayActor):
             host: the sampler that it stays at.
 
         Returns:
-            The trajectory, or None where the sampler was lost; and what came to the collector's `env_seconds` and
+            The trajectory, or how the sampler was lost; and what came to the collector's `env_seconds` and
             `counts` since the last answer.
         """
         await self._is_ready.wait()
+        answer: Trajectory | ActorLost
         task = self._playing[ticket] = asyncio.ensure_future(self._episode(plan, sampling, host))
         try:
-            trajectory = await task
-        except ActorLost:
-            trajectory = None
+            answer = await task
+        except ActorLost as loss:
+            answer = loss
         finally:
             del self._playing[ticket]
         before, self._told = self._told, {"env_seconds": self._collector.env_seconds, **self._collector.counts}
-        return trajectory, {name: value - before.get(name, 0) for name, value in self._told.items()}
+        return answer, {name: value - before.get(name, 0) for name, value in self._told.items()}
 
     async def _episode(self, plan: EpisodePlan, sampling: SamplingParams, host: Member) -> Trajectory:
         if host.name not in self._wires:

@@ -58,23 +58,25 @@ class ReplayingCollector(Collector):
 
     async def episode(self, plan: EpisodePlan, sampling: SamplingParams) -> Trajectory:
         """Play one, again where an actor was lost."""
+        loss: ActorLost | None = None
         for _ in range(1 + self._actors.config.max_losses):
-            trajectory = await self._attempt(plan, sampling)
-            if trajectory is not None:
-                return trajectory
+            answer = await self._attempt(plan, sampling)
+            if isinstance(answer, Trajectory):
+                return answer
+            loss = answer
             self.num_replayed += 1
         raise InfrastructureError(
             f"The episode of task {plan.task.key!r} was lost {1 + self._actors.config.max_losses} times, each time "
-            "with the process that played or sampled it, so it was given up. Perhaps it is what kills them, or memory "
-            "runs out: look into the logs of Ray's session. sampler.max_losses says how often to try."
-        )
+            "with the process that played or sampled it, so it was given up. Perhaps it is what kills them. "
+            f"{loss} sampler.max_losses says how often to try."
+        ) from loss
 
-    async def _attempt(self, plan: EpisodePlan, sampling: SamplingParams) -> Trajectory | None:
-        """Play an episode; None where an actor was lost, which is replaced."""
+    async def _attempt(self, plan: EpisodePlan, sampling: SamplingParams) -> Trajectory | ActorLost:
+        """Play an episode; or how an actor was lost, which is replaced."""
         try:
             return await super().episode(plan, sampling)
-        except ActorLost:
-            return None
+        except ActorLost as loss:
+            return loss
 
 
 class RayCollector(ReplayingCollector):
@@ -143,7 +145,7 @@ class RayCollector(ReplayingCollector):
             for plan in plans:  # other groups may be under way
                 self._homes.pop(plan.group_id, None)
 
-    async def _attempt(self, plan: EpisodePlan, sampling: SamplingParams) -> Trajectory | None:
+    async def _attempt(self, plan: EpisodePlan, sampling: SamplingParams) -> Trajectory | ActorLost:
         host = self._homes[plan.group_id] = await self._actors.choose(self._homes.get(plan.group_id))
         worker = min(await self._workers.running(), key=self._workers.load)
         with self._actors.fleet.busy(host), self._workers.busy(worker):
@@ -151,22 +153,22 @@ class RayCollector(ReplayingCollector):
 
     async def _attempt_at(
         self, worker: Member, host: Member, plan: EpisodePlan, sampling: SamplingParams
-    ) -> Trajectory | None:
+    ) -> Trajectory | ActorLost:
         ticket = next(self._tickets)
         try:
-            trajectory: Trajectory | None
-            trajectory, news = await worker.call("play", ticket, plan, sampling, host)
-        except ActorLost:
-            self._workers.replace(worker)
-            return None
+            answer: Trajectory | ActorLost
+            answer, news = await worker.call("play", ticket, plan, sampling, host)
+        except ActorLost as loss:
+            self._workers.replace(worker, loss)
+            return loss
         except asyncio.CancelledError:
             worker.cast("cancel", ticket)
             raise
-        if trajectory is None:
-            self._actors.fleet.replace(host)
+        if isinstance(answer, ActorLost):
+            self._actors.fleet.replace(host, answer)
         self.env_seconds += news.pop("env_seconds")
         self._worker_counts.update(news)
-        return trajectory
+        return answer
 
     def close(self) -> None:
         """Close all environments, and end the workers."""

@@ -6,7 +6,7 @@ What Ray's defaults would do to us, and what is set instead:
   started before keeps its own, so start it with that variable.
 - One idle Python process for each CPU is started beforehand, and never used by actors of ours: none here.
 - What actors print, and that one was lost, would be printed by the driver, on its stdout: it stays in the folder of
-  Ray's session, and losses are counted.
+  Ray's session, and losses are counted, and told in our words.
 - The object store is a share of all memory, whatever fits into /dev/shm: here what the weights need, if there is room.
 - The dashboard and the usage report are processes and connections that nobody asked for: off.
 - SIGTERM is taken over by Ray: what was set before is set again.
@@ -37,6 +37,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ..errors import ConfigError, SamplerError
 from .ray_config import RayConfig
+from .ray_losses import ActorLost, reason
 
 if os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"] == "(?s).":
     del os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"]  # programs that are started from here may want to see what Ray prints
@@ -53,10 +54,6 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what will be the default, and no warning about it
 }
-
-
-class ActorLost(SamplerError):
-    """An actor is gone, or cannot be reached."""
 
 
 class RayActor:
@@ -107,10 +104,8 @@ class Member:
     async def _answer(self, method: str, *args: Any) -> Any:
         try:
             return await getattr(self.actor, method).remote(*args)
-        except RayTaskError as error:
-            raise _cause(error) from error
         except RayError as error:
-            raise ActorLost(f"The {self.name} was lost: {_first_line(error)}") from error
+            raise self._meaning(error) from error
 
     async def _require_life(self) -> None:
         if self.started is not None and not ray.wait([self._newest or self.started], timeout=0)[0]:
@@ -142,15 +137,22 @@ class Member:
             return False
         try:
             ray.get(awaited)
-        except RayTaskError as error:
-            raise _cause(error) from error
         except RayError as error:
-            raise ActorLost(f"The {self.name} was lost: {_first_line(error)}") from error
+            raise self._meaning(error) from error
         return True
 
     def kill(self) -> None:
         """End its process at once."""
         ray.kill(self.actor)
+
+    def _meaning(self, error: RayError) -> Exception:
+        """What was raised in the actor, or that it was lost."""
+        if not isinstance(error, RayTaskError):
+            return ActorLost(f"The {self.name} was lost: {reason(error)}")
+        cause = error.cause
+        if isinstance(cause, RayError):  # of what the actor answered, or was asked with
+            return SamplerError(f"The {self.name} failed: {reason(cause)}")
+        return cause if isinstance(cause, Exception) else error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Member, (self.index, self.name, self.actor, None, self.hang_timeout_s)
@@ -185,8 +187,15 @@ class RayCluster:
             raise
 
     def put(self, value: Any) -> Any:
-        """A reference to `value` in the object store."""
-        return ray.put(value)
+        """A reference to `value` in the object store.
+
+        Raises:
+            SamplerError: it has no room.
+        """
+        try:
+            return ray.put(value)
+        except RayError as error:
+            raise SamplerError(f"Ray's object store did not take weights: {reason(error)}") from error
 
     def by_value(self, value: Any) -> bytes:
         """Pickled; classes that another process cannot import go along."""
@@ -308,7 +317,7 @@ def _connect(config: RayConfig, total: Mapping[str, float], weights_bytes: int) 
                 ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise ConfigError(
-                    f"There is no Ray cluster at {address!r}: {_first_line(error)} Start one with `ray start --head`, "
+                    f"There is no Ray cluster at {address!r}: {reason(error)} Start one with `ray start --head`, "
                     "correct sampler.address or RAY_ADDRESS, or leave both out for a Ray on this machine alone."
                 ) from error
             return False
@@ -350,12 +359,3 @@ def _surroundings() -> Iterator[None]:
                 del os.environ[name]
         if handler is not None:
             signal.signal(signal.SIGTERM, handler)
-
-
-def _cause(error: RayTaskError) -> Exception:
-    """What was raised in the actor."""
-    return error.cause if isinstance(error.cause, Exception) else error
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

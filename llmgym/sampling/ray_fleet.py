@@ -92,10 +92,11 @@ class Fleet:
         """Episodes under way at a member."""
         return self.loads.get(member.name, 0)
 
-    def replace(self, member: Member) -> None:
-        """Have another actor in place of one that was lost; for the same one twice is harmless."""
+    def replace(self, member: Member, loss: ActorLost) -> None:
+        """Have another actor in place of one that was lost, and say why; for the same one twice is harmless."""
         if self.members[member.index] is not member:
             return
+        _log.warning("%s Another takes its place.", loss)
         self.num_lost += 1
         member.kill()  # one that cannot be reached may still be at work
         self.loads.pop(member.name, None)
@@ -142,7 +143,7 @@ class Fleet:
                         f"The {self._kind} cannot be started: {self._failed_starts[member.index]} in a row were lost "
                         f"before they were ready. {loss} Ray keeps what they printed in the logs of its session."
                     ) from loss
-                self.replace(member)
+                self.replace(member, loss)
         return [member for member in self.members if member.name in self._running]
 
     def _warn(self, member: Member) -> None:

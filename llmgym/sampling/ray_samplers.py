@@ -136,8 +136,8 @@ class RaySamplers:
             session = RemoteSession(host, ("learner", next(self._numbers)), seed, self._numbers)
             try:
                 yield session
-            except ActorLost:
-                self.fleet.replace(host)
+            except ActorLost as loss:
+                self.fleet.replace(host, loss)
                 raise
             finally:
                 session.end()
@@ -214,8 +214,8 @@ class RaySamplers:
         async def ask(member: Member) -> Any:
             try:
                 return await member.call(method, *args)
-            except ActorLost:
-                self.fleet.replace(member)
+            except ActorLost as loss:
+                self.fleet.replace(member, loss)
                 return None
 
         return await asyncio.gather(*map(ask, members))

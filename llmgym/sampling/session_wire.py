@@ -19,6 +19,8 @@ _HEADER = struct.Struct(">Q")
 """Bytes of the frame that follows."""
 _SECRET_BYTES = 32
 _CONNECT_TIMEOUT_S = 5.0
+_CAUSE_TIMEOUT_S = 10.0
+"""Ray knows why a host is gone, a little later than its connection is closed."""
 
 Address = tuple[str, int, bytes]
 """Host name, port and secret."""
@@ -69,7 +71,9 @@ class WireServer:
             return
         try:
             data = pickle.dumps(answer)
-        except Exception as error:  # exceptions of others may hold anything
+            if not answer[1]:
+                pickle.loads(data)
+        except Exception as error:  # exceptions of others may hold anything, and ask for anything to be made
             data = pickle.dumps((number, False, SamplerError(f"{answer[2]!r}, which cannot be sent: {error!r}")))
         writer.write(_HEADER.pack(len(data)) + data)
 
@@ -81,8 +85,10 @@ class Wire:
         self._name, self._writer = member.name, writer
         self._numbers = count()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._loss = ""
         # A node that loses its power closes no socket, but Ray comes to know of it.
-        self._tasks = [asyncio.ensure_future(self._read(reader)), asyncio.ensure_future(self._watch(member))]
+        self._watching = asyncio.ensure_future(self._watch(member))
+        self._reading = asyncio.ensure_future(self._read(reader))
 
     @classmethod
     async def to(cls, member: Member) -> "Wire | Member":
@@ -107,8 +113,8 @@ class Wire:
             ActorLost: it is gone.
             Exception: whatever the method raised.
         """
-        if self._writer.is_closing():
-            raise self._loss()
+        if self._loss:
+            raise ActorLost(self._loss)
         number = next(self._numbers)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         self._send((number, method, args))
@@ -119,24 +125,22 @@ class Wire:
 
     def cast(self, method: str, *args: Any) -> None:
         """Have the host's method run."""
-        if not self._writer.is_closing():
-            self._send((None, method, args))
+        self._send((None, method, args))
 
-    def close(self) -> None:
+    def close(self, loss: str = "") -> None:
         """Whoever still waits for an answer hears that there will be none."""
+        self._loss = self._loss or loss or f"The {self._name} was lost: its connection is closed."
         self._writer.close()
         for answer in self._waiting.values():
             if not answer.done():
-                answer.set_exception(self._loss())
-        for task in self._tasks:
+                answer.set_exception(ActorLost(self._loss))
+        for task in (self._reading, self._watching):
             task.cancel()
 
     def _send(self, message: Any) -> None:
         data = pickle.dumps(message)
-        self._writer.write(_HEADER.pack(len(data)) + data)
-
-    def _loss(self) -> ActorLost:
-        return ActorLost(f"The {self._name} was lost: its connection is closed.")
+        if not self._writer.is_closing():
+            self._writer.write(_HEADER.pack(len(data)) + data)
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         try:
@@ -150,13 +154,15 @@ class Wire:
                 else:
                     answer.set_exception(value)
         except (asyncio.IncompleteReadError, ConnectionError):
+            self._writer.close()
+            await asyncio.wait([self._watching], timeout=_CAUSE_TIMEOUT_S)  # which closes it all, and says why
             self.close()
 
     async def _watch(self, member: Member) -> None:
         try:
             await member.call("forever")
-        except ActorLost:
-            self.close()
+        except ActorLost as loss:
+            self.close(str(loss))
 
 
 async def _frame(reader: asyncio.StreamReader) -> bytes:
