@@ -196,6 +196,14 @@ def test_an_engine_with_half_an_update_is_closed_and_never_resumed(failing):
     assert engine.calls[-2:] == [failing, "close"]
 
 
+def test_where_a_gpu_does_not_hand_weights_on_the_way_that_needs_none_is_named():
+    source = source_of()
+    weights = EngineWeights("ipc", shapes=source.shapes(), dtype="float32", device=torch.device("cpu"))
+
+    with pytest.raises(SamplerError, match='set weight_transfer to "memory"'):
+        run(weights.update(StandIn(), source, version=1))
+
+
 def test_nothing_is_left_behind_where_the_update_fails(leftovers):
     before = leftovers()
     weights, adapters = weights_for(), weights_for()

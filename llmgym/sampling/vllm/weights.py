@@ -64,7 +64,9 @@ class EngineWeights:
         self._full: Transfer
         if transfer == "memory":
             self._full = MemoryTransfer(dtype=dtype)
+            self._advice = ""
         else:
+            self._advice = f'\nIf GPUs do not do that here ({transfer}), set weight_transfer to "memory".'
             self._full = NativeTransfer(transfer, dtype=dtype, device=device, num_workers=num_workers)
         self._adapters = AdapterTransfer()
         self._sent: list[_Sent] = []
@@ -127,7 +129,7 @@ class EngineWeights:
                 raise
             raise SamplerError(
                 f"The weights of version {parts[-1].version} did not get into vLLM, and its engine, which may hold a "
-                f"mixture of old and new ones, was closed. {error}"
+                f"mixture of old and new ones, was closed. {error}{self._advice}"
             ) from error
         end = time.perf_counter()
         self.cost = UpdateCost(end - start, end - pause, sum(part.transfer.num_bytes for part in parts))
