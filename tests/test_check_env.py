@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from functools import cache
 
 import gymnasium as gym
 import numpy as np
@@ -231,6 +232,11 @@ def problems_of(env, **settings):
     return str(caught.value)
 
 
+@cache
+def problems_of_broken(make):
+    return problems_of(make())
+
+
 def test_a_whole_environment_passes_every_rule():
     report = llmgym.check_env(Whole())
 
@@ -240,7 +246,7 @@ def test_a_whole_environment_passes_every_rule():
 
 @pytest.mark.parametrize(("make", "rule", "words"), BROKEN, ids=[make.__name__ for make, _, _ in BROKEN])
 def test_each_broken_promise_is_found_by_its_rule(make, rule, words):
-    text = problems_of(make())
+    text = problems_of_broken(make)
 
     assert f"\n- {rule}: " in text
     assert words in text
@@ -249,7 +255,7 @@ def test_each_broken_promise_is_found_by_its_rule(make, rule, words):
 
 @pytest.mark.parametrize("make", [m for m, _, _ in BROKEN], ids=lambda make: make.__name__)
 def test_an_environment_passes_when_the_rules_it_breaks_are_skipped(make):
-    broken = {line[2:].split(":")[0] for line in problems_of(make()).splitlines() if line.startswith("- ")}
+    broken = {line[2:].split(":")[0] for line in problems_of_broken(make).splitlines() if line.startswith("- ")}
 
     report = llmgym.check_env(make(), skip=broken)
 
