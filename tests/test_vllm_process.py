@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -167,3 +168,28 @@ def test_what_a_killed_parent_leaves_is_removed_and_what_a_living_one_needs_agai
 
     assert os.waitpid(child, 0)[1] == 0
     assert (model.exists(), temporary.exists()) == (says_farewell, False)
+
+
+def test_an_engine_in_the_middle_of_answers_removes_what_a_killed_parent_leaves(tmp_path):
+    class Server:
+        def serve(self, _, send):
+            while True:
+                send([("generated", "1", None)])
+
+    model, temporary = tmp_path / "model", tmp_path / "temporary"
+    model.mkdir(), temporary.mkdir()
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        os.environ["TMPDIR"], sys.argv = str(temporary), ["host", str(theirs.detach())]
+        sys.modules[f"{host.__package__}.host_engines"] = SimpleNamespace(start_engine=lambda: (Server(), {}))
+        host.main()
+    theirs.close()
+    ours.sendall(frame(("inherit", str(model))) + frame({}))
+
+    ours.recv(1)
+    ours.close()
+
+    assert os.waitpid(child, 0)[1] == 0
+    assert (model.exists(), temporary.exists()) == (False, False)

@@ -31,7 +31,8 @@ def main() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)  # vLLM's workers are children of its children
     channel = socket.socket(fileno=int(sys.argv[1]))
     inbox: SimpleQueue[Any] = SimpleQueue()
-    threading.Thread(target=_receive, args=(channel, inbox), daemon=True).start()
+    receiver = threading.Thread(target=_receive, args=(channel, inbox), daemon=True)
+    receiver.start()
     settings = inbox.get()
     lock = threading.Lock()
 
@@ -48,8 +49,10 @@ def main() -> None:
     except BaseException as error:  # whatever it is, the parent waits for it
         traceback.print_exc()
         sys.stderr.flush()
-        with suppress(OSError):
+        try:
             send([("died", f"{type(error).__name__}: {error}")])
+        except OSError:  # it is the parent that died
+            receiver.join()  # which removes what it left, and ends this process
     _end()
 
 
@@ -66,6 +69,8 @@ def _receive(channel: socket.socket, inbox: SimpleQueue[Any]) -> None:
                         own = own[:1]
                     case _:
                         inbox.put(value)
+    except ConnectionResetError:
+        pass  # the parent was killed before it had read all answers
     except Exception:  # whatever it is: without this thread nothing would end the process
         traceback.print_exc()
         sys.stderr.flush()
