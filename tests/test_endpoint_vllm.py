@@ -43,9 +43,10 @@ def folder(require, trained_bpe, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def url(folder):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    kept = socket.socket()  # without listening, so that nobody but the server, who asks to share it, has the port
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", 0))
+    port = kept.getsockname()[1]
     command = f"-m vllm.entrypoints.openai.api_server --model {folder} --served-model-name tiny --dtype float32"
     command += f" --enforce-eager --max-model-len 512 --max-num-seqs 16 --block-size 32 --host 127.0.0.1 --port {port}"
     command += f" --kv-cache-memory-bytes {64 << 20} --logprobs-mode processed_logprobs"
@@ -71,6 +72,7 @@ def url(folder):
         except subprocess.TimeoutExpired:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()
+        kept.close()
 
 
 def is_up(address):
