@@ -90,7 +90,7 @@ def test_a_lost_sandbox_is_an_error_and_no_reward(env):
 
 @pytest.mark.slow
 def test_the_environment_keeps_its_promises():
-    llmgym.check_env("llmgym/MathPython-v0", num_tasks=3, deadline_s=60, **TRUSTED)
+    llmgym.check_env("llmgym/MathPython-v0", num_tasks=3, **TRUSTED)
 
 
 def test_a_sandbox_that_cannot_be_used_is_named_before_the_first_episode():

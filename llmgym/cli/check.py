@@ -29,7 +29,7 @@ def add_check(commands: Commands) -> None:
     parser.add_argument("--tasks", type=int, default=5, metavar="N", help="tasks to try (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: %(default)s)")
     parser.add_argument(
-        "--deadline", type=float, default=10.0, metavar="S", help="seconds for an answer (default: %(default)s)"
+        "--deadline", type=float, default=60.0, metavar="S", help="seconds for an answer (default: %(default)s)"
     )
     parser.add_argument(
         "--skip", action="append", default=[], metavar="RULE", help=f"leave a rule out; there are: {', '.join(RULES)}"

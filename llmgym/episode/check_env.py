@@ -42,7 +42,7 @@ def check_env(
     *,
     num_tasks: int = 8,
     seed: int = 0,
-    deadline_s: float = 10.0,
+    deadline_s: float = 60.0,
     skip: Collection[str] = (),
     **make_kwargs: Any,
 ) -> CheckReport:
@@ -82,7 +82,7 @@ def examine_env(
     *,
     num_tasks: int,
     seed: int = 0,
-    deadline_s: float = 10.0,
+    deadline_s: float = 60.0,
     skip: Collection[str] = (),
     make_kwargs: Mapping[str, Any],
     on_rule: Callable[[str], None] = lambda rule: None,  # noqa: ARG005
