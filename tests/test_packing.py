@@ -16,7 +16,7 @@ from llmgym.learning.critic import CriticModel
 from llmgym.learning.flex import why_not_flex
 from llmgym.learning.microbatches import plan_microbatches
 from llmgym.learning.model import _Layout
-from llmgym.learning.packed_attention import packable_attention
+from llmgym.learning.packed_attention import _Tables, packable_attention
 from llmgym.learning.packing import PackedSegments
 from llmgym.learning.parallel import Ranks, deal_passes
 
@@ -180,6 +180,17 @@ def test_architectures_with_plain_attention_are_packed(make):
 )
 def test_other_architectures_are_not(make):
     assert packable_attention(make().eval().base_model) is None
+    assert packable_attention(make().bfloat16().eval().base_model) is None
+
+
+def test_a_deep_model_in_bfloat16_is_packed_though_roundings_add_up():
+    assert packable_attention(tiny_model(num_hidden_layers=24).bfloat16().eval().base_model)
+
+
+def test_a_model_whose_packed_segments_see_what_comes_later_is_not_packed_in_bfloat16_either(monkeypatch):
+    monkeypatch.setattr(_Tables, "_mask", torch.zeros(()))
+    assert packable_attention(tiny_model().eval().base_model) is None
+    assert packable_attention(tiny_model().bfloat16().eval().base_model) is None
 
 
 def test_a_prompt_that_several_share_stands_once_and_padding_nowhere():
