@@ -256,7 +256,7 @@ from llmgym.sampling import SamplingParams
 from llmgym.sampling.vllm import VLLMSampler
 
 before = dict(os.environ)
-settings = {"engine": "async", "max_restarts": 0, "silence_timeout_s": 4.0, "environment": {"OMP_NUM_THREADS": "1"}}
+settings = {"engine": "async", "max_restarts": 0, "environment": {"OMP_NUM_THREADS": "1"}}
 sampler = VLLMSampler(sys.argv[1], max_model_len=1024, **settings)
 engine = sampler._engine
 
@@ -266,6 +266,7 @@ async def turn():
 
 async def with_hang():
     (worker,) = [pid for pid in engine.pids() if "Worker" in open(f"/proc/{pid}/cmdline").read()]
+    engine._silence_timeout_s = 4.0  # only now, as one that lives may say nothing for so long on a slow machine
     lost = asyncio.create_task(turn())
     await asyncio.sleep(0.1)
     os.kill(worker, signal.SIGSTOP)
@@ -292,6 +293,7 @@ def test_a_script_without_a_guard_may_use_the_asynchronous_engine_and_its_stdout
         [sys.executable, str(script), str(tmp_path / "model")], capture_output=True, text=True, timeout=600
     )
 
+    assert ended.returncode == 0, ended.stderr[-2000:]
     *errors, group = ended.stderr.split()
-    assert (ended.returncode, ended.stdout, errors) == (0, "", [])
+    assert (ended.stdout, errors) == ("", [])
     assert members(int(group)) == []  # the script did not close the sampler
