@@ -13,7 +13,8 @@ from llmgym.agents.sft import SFT
 from support.bandit import trajectory
 
 from llmgym.errors import ConfigError
-from llmgym.learning import Learner, LearnerConfig, LoRAConfig, Policy, load_quantised, save_policy
+from llmgym.learning import Learner, LearnerConfig, LoRAConfig, Policy, load_policy, load_quantised, save_policy
+from llmgym.learning.loading import num_parameters
 from llmgym.training.tiny_model import TinyModelConfig, build_character_tokenizer, build_tiny_model
 
 TEXTS = ["20 21 .30 .31 .32", "22 23 24 .33 .34", "20 .40"]
@@ -109,3 +110,9 @@ def test_nobody_is_advised_to_fetch_kernels_that_have_no_gradient(folder: Path) 
     from bitsandbytes.backends.cpu import ops
 
     assert not ops.logger.isEnabledFor(logging.WARNING)
+
+
+def test_parameters_in_four_bits_are_counted_as_they_were_before(folder: Path) -> None:
+    quantised, _ = load_quantised(folder, device=torch.device("cpu"), dtype=torch.float32)
+
+    assert num_parameters(quantised.module) == num_parameters(load_policy(folder).module)

@@ -91,6 +91,12 @@ def load_quantised(path: str | Path, *, device: torch.device, dtype: torch.dtype
     return with_tokenizer(module, str(path))
 
 
+def num_parameters(module: nn.Module) -> int:
+    """Of a model; a weight in 4 bits, two of whose entries share a byte, counts as it was before."""
+    shapes = [(getattr(each, "quant_state", None) or each).shape for each in module.parameters()]
+    return sum(shape.numel() for shape in shapes)
+
+
 def load_classifier(path: str | Path) -> nn.Module:
     """The sequence classifier in a folder or of a model id, such as a reward model.
 

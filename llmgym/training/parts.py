@@ -9,6 +9,7 @@ import torch
 from ..episode import Task
 from ..episode.waiting import run_to_end
 from ..learning import Learner, LoRAConfig, Policy, load_quantised, load_with_tokenizer, with_tokenizer
+from ..learning.loading import num_parameters
 from ..learning.lora import require_targets
 from ..messages import Tokenizer
 from ..rollout import Collector, EnvPool, TaskMixture, make_collector
@@ -38,7 +39,7 @@ class RunParts:
     @property
     def num_parameters(self) -> int:
         """Of the policy."""
-        return sum(parameter.numel() for parameter in self.policy.module.parameters())
+        return num_parameters(self.policy.module)
 
     @property
     def shares_model(self) -> bool:
