@@ -255,7 +255,7 @@ def test_metrics_that_are_shorter_than_at_the_checkpoint_are_refused(
 def test_what_is_finished_or_no_run_is_not_gone_on_with(tmp_path: Path) -> None:
     llmgym.train(**RUN, steps=1, output=str(tmp_path / "run"), progress=QUIET)
 
-    with pytest.raises(OutputFolderError, match="is finished"):
+    with pytest.raises(OutputFolderError, match=r"is finished.*llmgym show"):
         llmgym.resume(tmp_path / "run")
     with pytest.raises(DataNotFoundError, match=r"no run folder: it has no config\.toml"):
         llmgym.resume(tmp_path)

@@ -110,7 +110,10 @@ class Trainer:
 
         def go_on(make_learner: MakeLearner) -> RunResult:
             if is_finished(Path(folder)):
-                raise OutputFolderError(f"The run in {str(folder)!r} is finished, so there is nothing to go on with.")
+                raise OutputFolderError(
+                    f"The run in {str(folder)!r} is finished, so there is nothing to go on with. Its figures and its "
+                    f"report are told by: llmgym show {folder}"
+                )
             return self._run(Path(folder), make_learner, is_new=False)
 
         return run_together(self.config, self.learner_config, go_on)
