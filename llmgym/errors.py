@@ -20,7 +20,8 @@
     ├── ResetNeeded                (RuntimeError)       a step after the end, or before the first reset
     ├── InvalidAction              (ValueError)         an action outside the action space
     ├── LearnerError               (RuntimeError)       an update cannot go on: it would train on wrong numbers
-    │   └── DivergenceError                             gradients explode, or are not finite
+    │   ├── DivergenceError                             gradients explode, or are not finite
+    │   └── ProcessLostError                            another process of the learner is gone
     ├── CheckError                 (AssertionError)     check_env or check_agent found a broken promise
     └── InfrastructureError        (RuntimeError)       our machinery failed; this is never a reward
         ├── VerifierError
@@ -115,6 +116,10 @@ class LearnerError(LLMGymError, RuntimeError):
 
 class DivergenceError(LearnerError):
     """Training destroys the policy: its gradients explode, or are not finite any more."""
+
+
+class ProcessLostError(LearnerError):
+    """Another process of the learner is gone, or does not answer."""
 
 
 class CheckError(LLMGymError, AssertionError):

@@ -15,7 +15,7 @@ import pytest
 import torch
 from support.models import tiny_model
 from support.pretended_gpu import PretendedGPU
-from support.two_processes import HANGS_S, two_processes
+from support.several_processes import HANGS_S, several_processes
 
 from llmgym.cli.runs import resume, run_file
 from llmgym.errors import ConfigError
@@ -90,7 +90,7 @@ def wait_for(path: Path, processes: list[subprocess.Popen[str]]) -> None:
 def test_a_signal_to_the_first_process_ends_both_and_one_alone_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command = ("-m", "llmgym", "train", "demo", *settings(folder, "steps=6", *LORA))
-    with two_processes(*command, stderr=subprocess.PIPE) as processes:
+    with several_processes(*command, stderr=subprocess.PIPE) as processes:
         wait_for(folder / "checkpoints" / "step-000001" / "manifest.json", processes)
 
         processes[0].send_signal(signal.SIGTERM)
@@ -108,7 +108,7 @@ def test_a_signal_to_the_first_process_ends_both_and_one_alone_goes_on(tmp_path:
 def test_who_loses_the_first_process_ends_and_says_so(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command = ("-m", "llmgym", "train", "demo", *settings(folder, "steps=40"))
-    with two_processes(*command, stderr=subprocess.PIPE) as processes:
+    with several_processes(*command, stderr=subprocess.PIPE) as processes:
         wait_for(folder / "checkpoints" / "step-000001" / "manifest.json", processes)
 
         processes[0].kill()

@@ -23,7 +23,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..episode import Trajectory
-from ..errors import ConfigError, LearnerError, LLMGymError
+from ..errors import ConfigError, LLMGymError, ProcessLostError
 from .microbatches import plan_microbatches
 from .model import num_input_tokens, prompts_and_lengths
 from .packing import Way
@@ -128,7 +128,7 @@ class Ranks:
         """The next message of the process that leads.
 
         Raises:
-            LearnerError: it is gone, or has said nothing for too long.
+            ProcessLostError: it is gone, or has said nothing for too long.
         """
         box = [None]
         with naming_lost_processes():
@@ -275,7 +275,7 @@ def naming_lost_processes() -> Iterator[None]:
     """Says what a broken connection means.
 
     Raises:
-        LearnerError: another process is gone, or does not answer.
+        ProcessLostError: another process is gone, or does not answer.
     """
     try:
         yield
@@ -284,7 +284,7 @@ def naming_lost_processes() -> Iterator[None]:
     except RuntimeError as error:  # torch has no type of its own for what gloo reports
         if not isinstance(error, dist.DistError) and not re.search(r"gloo|nccl|[Cc]onnection|Timed out", str(error)):
             raise
-        raise LearnerError(
+        raise ProcessLostError(
             "Another process of this learner is gone or does not answer, so no update can go on. What ended it stands "
             "in its own output. Start them all again; a run goes on from its newest checkpoint with `train --resume`. "
             f"The connection says: {' '.join(str(error).split())[:300]}"

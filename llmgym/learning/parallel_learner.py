@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, LearnerError
+from ..errors import ConfigError, LearnerError, ProcessLostError
 from .action_batch import ActionBatch
 from .agent import Agent, Group
 from .agreement import AgreementCheck
@@ -118,7 +118,8 @@ class ParallelLearner(Learner):
         """As `Learner.update`, by all processes together.
 
         Raises:
-            LearnerError: as there; or another process is gone.
+            LearnerError: as there.
+            ProcessLostError: another process is gone.
         """
         self._tell("join_update", groups, is_selected)
         with naming_lost_processes():
@@ -291,7 +292,8 @@ def follow(ranks: Ranks, policy: Policy) -> tuple[Any, ...]:
         What process 0 put into the list of `leading`.
 
     Raises:
-        LearnerError: process 0 has failed or is gone.
+        LearnerError: process 0 has failed.
+        ProcessLostError: another process is gone.
         LLMGymError: this process cannot go on, for a reason that process 0 may not have, such as its own rows.
     """
     learner: ParallelLearner | None = None
@@ -303,7 +305,7 @@ def follow(ranks: Ranks, policy: Policy) -> tuple[Any, ...]:
             return tuple(arguments)
         if order == _FAILED:
             raise LearnerError(f"Process 0 of this learner failed, so this one ends too. What failed: {arguments[0]}")
-        with suppress(LearnerError, ConfigError):
+        try:
             if order == _NEW:
                 learner = None  # its memory may be needed
                 own = _copy_of(policy)
@@ -311,3 +313,7 @@ def follow(ranks: Ranks, policy: Policy) -> tuple[Any, ...]:
                 learner = ParallelLearner(own, *arguments, ranks=ranks)
             else:
                 getattr(learner, order)(*arguments)
+        except ProcessLostError:
+            raise  # others may wait for this one, which has to end for them to notice
+        except (LearnerError, ConfigError):
+            pass  # in all of them

@@ -1,4 +1,4 @@
-"""Two processes that can learn together, as a launcher would start them, without the time that it takes."""
+"""Processes that can learn together, as a launcher would start them, without the time that it takes."""
 
 import os
 import subprocess
@@ -14,8 +14,8 @@ HANGS_S = 1800.0
 
 
 @contextmanager
-def two_processes(*arguments: Any, **options: Any) -> Iterator[list[subprocess.Popen[str]]]:
-    """`python ARGUMENTS`, twice; they find each other, and neither outlives the block.
+def several_processes(*arguments: Any, count: int = 2, **options: Any) -> Iterator[list[subprocess.Popen[str]]]:
+    """`python ARGUMENTS`, so often; they find each other, and none outlives the block.
 
     They meet as those of `torchrun` do, in a store of their launcher, which has its port before anyone is told of it.
     """
@@ -25,10 +25,10 @@ def two_processes(*arguments: Any, **options: Any) -> Iterator[list[subprocess.P
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
-        "WORLD_SIZE": "2",
+        "WORLD_SIZE": str(count),
         "OMP_NUM_THREADS": "1",
     }
-    environments = [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    environments = [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
     command = [sys.executable, *map(str, arguments)]
     processes = [subprocess.Popen(command, env=each, text=True, **options) for each in environments]
     try:
