@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -149,6 +150,26 @@ def test_wandb_writes_a_run_without_network(tmp_path: Path, require: Any) -> Non
 
     (file,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
     assert all(name in file.read_bytes() for name in (b"cold_start/loss", b"train/reward", b"train/step"))
+
+
+@pytest.mark.slow
+def test_wandb_that_refuses_a_run_is_told_with_what_to_do(tmp_path: Path, require: Any) -> None:
+    require("wandb", find_spec("wandb"), "wandb is not installed")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+
+    command = [sys.executable, "-m", "llmgym", "train", "demo", "trackers=['wandb']", "--output", str(tmp_path / "run")]
+    ended = subprocess.run(
+        command,
+        env={**variables, "OMP_NUM_THREADS": "1", "HOME": str(tmp_path), "NETRC": str(tmp_path / "none")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+    assert ended.returncode == 2
+    assert re.search(r"llmgym: W&B did not begin the run: .* Log in with `wandb login`", ended.stderr)
 
 
 @pytest.mark.slow

@@ -7,16 +7,27 @@ from typing import Any
 
 import wandb
 
+from ...errors import ConfigError
+
 
 class WandbTracker:
     """Sends a run to W&B, or writes it below the run folder where WANDB_MODE is "offline".
 
     The project is "llmgym" unless WANDB_PROJECT names another; all else is as W&B's own variables say.
+
+    Raises:
+        ConfigError: W&B refuses the run, as it does where nobody is logged in.
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         project = os.environ.get("WANDB_PROJECT", "llmgym")
-        self._run = wandb.init(project=project, name=folder.name, dir=str(folder), config=dict(config))
+        try:
+            self._run = wandb.init(project=project, name=folder.name, dir=str(folder), config=dict(config))
+        except wandb.errors.Error as error:
+            raise ConfigError(
+                f"W&B did not begin the run: {str(error).strip()} Log in with `wandb login`, or write below the run "
+                'folder alone with WANDB_MODE=offline, or leave "wandb" out of trackers.'
+            ) from error
         self._phases: set[str] = set()
 
     def log(self, phase: str, step: int, metrics: Mapping[str, float]) -> None:
