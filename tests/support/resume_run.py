@@ -112,7 +112,7 @@ def main(folder: Path, agent: str, num_kills: int) -> None:
             process.join()
             kills += 1
             former, newest = newest, max((path.name for path in killed.glob("checkpoints/step-*")), default="")
-            patience = 0.1 if newest > former else patience + 0.05  # else a run that starts slowly never gets on
+            patience = max(0.03, patience / 2) if newest > former else patience + 0.05  # about a step at a time
         elif process.exitcode:
             raise SystemExit(f"an attempt failed with {process.exitcode}")
     one, two = left_behind(whole), left_behind(killed)
