@@ -151,7 +151,7 @@ def test_an_episode_that_kills_whatever_plays_it_is_given_up_with_its_name_and_w
         run(collector, plans)
 
     collector.close()
-    assert caplog.text.count("was lost: Its process ended without a word. Where the system ran out of memory") == 2
+    assert caplog.text.count("was lost: Its process ended without a word: `dmesg` on its node") == 2
     assert sampler.num_lost == 2
 
 

@@ -15,7 +15,7 @@ from llmgym.learning.model import ModelWeights
 from llmgym.rollout import EnvPool
 from llmgym.sampling import SamplingParams, ScriptedSampler
 from llmgym.sampling.ray_config import RayConfig
-from llmgym.sampling.ray_losses import ActorLost, reason
+from llmgym.sampling.ray_losses import ActorLost, loss, reason
 from llmgym.sampling.remote_session import RemoteSampler
 from llmgym.sampling.shared_weights import PackedWeights, WeightUpdate, all_weights, packed, rebuilt, skeleton
 from llmgym.sampling.torch_sampler import TorchSampler
@@ -268,6 +268,17 @@ def test_a_loss_is_told_with_its_cause_and_what_helps_in_place_of_rays_advice():
         reason(RayActorError(error_msg=failed, actor_init_failed=True)) == "It failed as it was made: ValueError: bad."
     )
     assert reason(NodeDiedError("The node is gone")) == "The node is gone."
+
+
+def test_no_actor_takes_the_place_of_one_that_was_lost_with_ray_on_the_learners_node():
+    from ray.exceptions import RayActorError
+
+    died = "The actor is dead because its owner has died. Owner worker exit detail: Owner's node has crashed."
+
+    told = loss("sampler 1", RayActorError(error_msg=died))
+    assert "--resume" in str(told)
+    assert not isinstance(told, ActorLost)
+    assert isinstance(loss("sampler 1", RayActorError(error_msg="The actor died.")), ActorLost)
 
 
 def test_a_host_unpickles_nothing_of_who_does_not_know_its_secret():

@@ -37,7 +37,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ..errors import ConfigError, SamplerError
 from .ray_config import RayConfig
-from .ray_losses import ActorLost, reason
+from .ray_losses import ActorLost, loss, reason
 
 if os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"] == "(?s).":
     del os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"]  # programs that are started from here may want to see what Ray prints
@@ -148,7 +148,7 @@ class Member:
     def _meaning(self, error: RayError) -> Exception:
         """What was raised in the actor, or that it was lost."""
         if not isinstance(error, RayTaskError):
-            return ActorLost(f"The {self.name} was lost: {reason(error)}")
+            return loss(self.name, error)
         cause = error.cause
         if isinstance(cause, RayError):  # of what the actor answered, or was asked with
             return SamplerError(f"The {self.name} failed: {reason(cause)}")

@@ -4,13 +4,12 @@ import re
 
 from ..errors import SamplerError
 
-__all__ = ["ActorLost", "reason"]
+__all__ = ["ActorLost", "loss", "reason"]
 
-_NEED_LESS = "lower sampler.num_samplers, sampler.num_env_workers or rollout.concurrency, which need it."
 _REMEDIES = {
     "OutOfMemoryError": (
-        f"Ray ends processes before a node runs out of memory: {_NEED_LESS} "
-        "RAY_memory_usage_threshold, where Ray is started, says how full it may be."
+        "Ray ends processes before a node runs out of memory: lower sampler.num_samplers, sampler.num_env_workers or "
+        "rollout.concurrency, which need it. RAY_memory_usage_threshold, where Ray is started, says how full it may be."
     ),
     "OutOfDiskError": (
         "Ray puts on disk what its object store has no room for: free some of the disk that has Ray's folder "
@@ -19,14 +18,25 @@ _REMEDIES = {
     ),
 }
 _PROCESS_ENDED = (
-    "Its process ended without a word. Where the system ran out of memory, `dmesg` on its node says so: "
-    f"{_NEED_LESS} Otherwise look for what it printed in the logs of Ray's session."
+    "Its process ended without a word: `dmesg` on its node tells whether memory ran out, and the logs of Ray's session "
+    "what it printed."
 )
 _COLOUR = re.compile(r"\x1b\[\d*m")
 
 
 class ActorLost(SamplerError):
     """An actor is gone, or cannot be reached."""
+
+
+def loss(name: str, error: Exception) -> SamplerError:
+    """What Ray's error means for the actor of a name: `ActorLost`, or that no actor can take its place."""
+    if "Owner's node has crashed" in str(error):
+        return SamplerError(
+            f"The {name} was lost with Ray itself on the node of the learner: its raylet ended. `dmesg` tells whether "
+            "memory ran out there, and raylet.err in the logs of Ray's session what else. Go on from the last "
+            "checkpoint: `llmgym train --resume`."
+        )
+    return ActorLost(f"The {name} was lost: {reason(error)}")
 
 
 def reason(error: Exception) -> str:

@@ -161,7 +161,7 @@ class Wire:
     async def _watch(self, member: Member) -> None:
         try:
             await member.call("forever")
-        except ActorLost as loss:
+        except SamplerError as loss:
             self.close(str(loss))
 
 
