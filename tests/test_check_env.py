@@ -232,9 +232,7 @@ def problems_of(env, **settings):
     return str(caught.value)
 
 
-@cache
-def problems_of_broken(make):
-    return problems_of(make())
+problems_of_broken = cache(lambda make: problems_of(make()))
 
 
 def test_a_whole_environment_passes_every_rule():
