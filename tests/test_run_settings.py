@@ -18,7 +18,7 @@ from llmgym.settings import from_mapping
 from llmgym.training import RunConfig, RunProgress, RunResult, Trainer, parse_config
 from llmgym.training.alarms import ALARMS
 from llmgym.training.config import to_toml
-from llmgym.training.device import find_device, move
+from llmgym.training.device import move, take_device
 from llmgym.training.metrics import read_metrics
 
 COPY, REVERSE = "llmgym/Copy-v0", "llmgym/Reverse-v0"
@@ -244,8 +244,19 @@ def test_a_run_file_with_several_environments_survives_its_way_through_toml() ->
 
 
 def test_auto_is_the_first_gpu_or_the_cpu() -> None:
-    assert find_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert find_device("cpu") == torch.device("cpu")
+    assert take_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert take_device("cpu") == torch.device("cpu")
+
+
+def test_a_gpu_with_a_number_becomes_the_one_that_kernels_start_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch, "empty", lambda *_, device: device)  # none is here
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+
+    taken = [take_device(name) for name in ("cuda:1", "cuda", "cpu")]
+
+    assert taken == [torch.device(name) for name in ("cuda:1", "cuda", "cpu")]
+    assert current == [torch.device("cuda:1")]
 
 
 def test_a_run_in_bfloat16_learns_samples_and_writes_in_bfloat16(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from ..errors import ConfigError
 Precision = Literal["float32", "bfloat16"]
 
 
-def find_device(name: str) -> torch.device:
+def take_device(name: str) -> torch.device:
     """The device of a name such as "cpu", "cuda" or "cuda:1"; "auto" is the first GPU, or else the CPU.
+
+    A GPU with a number becomes torch's current one, on which Triton starts its kernels wherever their tensors are.
 
     Raises:
         ConfigError: torch knows no such device, or this machine has none.
@@ -27,6 +29,8 @@ def find_device(name: str) -> torch.device:
             f"model.device is {name!r}, which torch {torch.__version__} cannot use here: {reason} "
             f'Set it to {", ".join(_available())}, or "auto".'
         ) from error
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
     return device
 
 
@@ -42,4 +46,4 @@ def move(module: nn.Module, device: str, dtype: Precision) -> None:
     """
     for parameter in module.parameters():
         parameter.data = parameter.data.to(getattr(torch, dtype))
-    module.to(find_device(device))
+    module.to(take_device(device))

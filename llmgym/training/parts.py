@@ -17,7 +17,7 @@ from ..sampling import Sampler, make_sampler
 from ..settings import from_mapping
 from .config import RunConfig
 from .curriculum import Curriculum
-from .device import find_device, move
+from .device import move, take_device
 from .tiny_model import build_character_tokenizer, build_tiny_model
 
 
@@ -104,7 +104,7 @@ def build_parts(config: RunConfig) -> RunParts:
 def make_policy(config: RunConfig) -> tuple[Policy, Tokenizer]:
     """The policy to begin with, where it is to be, and its tokenizer."""
     if config.model.quantization:
-        device, dtype = find_device(config.model.device), getattr(torch, config.model.dtype)
+        device, dtype = take_device(config.model.device), getattr(torch, config.model.dtype)
         policy, tokenizer = load_quantised(config.model.path, device=device, dtype=dtype)
     elif config.model.path:
         policy, tokenizer = load_with_tokenizer(config.model.path)
