@@ -169,7 +169,7 @@ def test_a_cancelled_run_leaves_no_episode_behind(on_ray):
 
     (worker,), (host,) = collector._workers.members, sampler.fleet.members
     for actor, attribute in ((worker.actor, "_playing"), (host.actor, "_held")):
-        for _ in range(50):
+        for _ in range(600):
             left = ray.get(actor.__ray_call__.remote(lambda self, name=attribute: len(getattr(self, name))))
             if not left:
                 break
@@ -232,7 +232,7 @@ def test_an_actor_that_hangs_is_replaced_as_one_that_is_gone(on_ray, hangs):
     import ray
 
     plans = planned(4)
-    sampler = on_ray(settings={"latency_s": 0.3}, hang_timeout_s=3.0)
+    sampler = on_ray(settings={"latency_s": 0.3}, hang_timeout_s=6.0)
     collector = sampler.make_collector(pools(), concurrency=4)
     (member,) = sampler.fleet.members if hangs == "sampler" else collector._workers.members
     pid = ray.get(member.actor.__ray_call__.remote(lambda actor: os.getpid()))
@@ -241,7 +241,7 @@ def test_an_actor_that_hangs_is_replaced_as_one_that_is_gone(on_ray, hangs):
         running = asyncio.ensure_future(collector.run(plans, SamplingParams()))
         await asyncio.sleep(0.5)
         os.kill(pid, signal.SIGSTOP)
-        return await asyncio.wait_for(running, 60)
+        return await asyncio.wait_for(running, 300)
 
     trajectories = asyncio.run(both())
     collector.close()
@@ -332,7 +332,7 @@ def test_a_ray_of_our_own_is_gone_after_an_interrupt_and_stdout_is_the_callers(r
     environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), ray_folder],
-        env=environment, capture_output=True, text=True, timeout=120, check=False,
+        env=environment, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
 
     assert done.stdout.splitlines() == ["interrupted", "[]"], done.stderr
