@@ -17,6 +17,7 @@
     ├── ShapeError                 (ValueError)         arrays that must agree do not
     ├── OutputFolderError          (FileExistsError)    a folder to write to holds something already
     ├── CheckpointError            (ValueError)         a checkpoint is damaged or of another run
+    ├── DiskFullError              (OSError)            no space is left where something is to be written
     ├── ResetNeeded                (RuntimeError)       a step after the end, or before the first reset
     ├── InvalidAction              (ValueError)         an action outside the action space
     ├── LearnerError               (RuntimeError)       an update cannot go on: it would train on wrong numbers
@@ -100,6 +101,10 @@ class OutputFolderError(LLMGymError, FileExistsError):
 
 class CheckpointError(LLMGymError, ValueError):
     """A checkpoint is damaged, incomplete or of another run."""
+
+
+class DiskFullError(LLMGymError, OSError):
+    """No space is left where something is to be written."""
 
 
 class ResetNeeded(LLMGymError, RuntimeError):

@@ -1,11 +1,14 @@
-"""Files that are whole at any time."""
+"""Files that are whole at any time, and what is said where there is no room for them."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from .errors import DiskFullError
 
 UNFINISHED = "unfinished-"
 """How the name of a file begins that is being written, or that a killed process left."""
@@ -47,3 +50,18 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def telling_full_disk(folder: Path, *, remedy: str) -> Iterator[None]:
+    """Says what to do where the block finds no room to write in a folder.
+
+    Raises:
+        DiskFullError: the disk is full, or as much of it as its user may have.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFullError(f"No space is left to write to {str(folder)!r}. Make room, then {remedy}") from error

@@ -1,5 +1,6 @@
 """Evaluations that are stored: going on after an interruption, telling others apart, scoring and comparing again."""
 
+import errno
 import json
 from collections import Counter
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import llmgym
 from llmgym.cli import main
 from llmgym.episode.register import make_token_env
-from llmgym.errors import ConfigError, DataError, OutputFolderError
+from llmgym.errors import ConfigError, DataError, DiskFullError, OutputFolderError
 from llmgym.evaluation import Evaluation
 from llmgym.rollout import Rescored, Verdict, load_trajectories, rescore
 from llmgym.sampling import ScriptedSampler
@@ -93,6 +94,18 @@ def test_an_interrupted_evaluation_goes_on_to_what_it_would_have_come_to(tmp_pat
     assert said(resumed) == said(evaluated(None))
     assert len({reward for *_, reward, _ in said(resumed)}) == 2
     assert json.loads((tmp_path / "a" / "figures.json").read_text()) == resumed.figures()
+
+
+def test_an_evaluation_on_a_full_disk_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("llmgym.evaluation.folder.EpisodeLog.append", full)
+        with pytest.raises(DiskFullError, match=r"to '.*/a'\. Make room, then evaluate with the same settings again"):
+            evaluated(tmp_path / "a")
+
+    assert said(evaluated(tmp_path / "a")) == said(evaluated(None))
 
 
 def test_a_finished_evaluation_is_read_and_not_played_again(tmp_path: Path) -> None:

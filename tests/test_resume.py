@@ -1,6 +1,7 @@
 """Runs that were killed, stopped or tampered with: they go on to the bit, or say why not."""
 
 import asyncio
+import errno
 import gc
 import json
 import os
@@ -21,7 +22,7 @@ from support.copy_run import COPY_RUN, QUIET
 import llmgym
 from llmgym.cli.main import main
 from llmgym.episode.waiting import run_to_end
-from llmgym.errors import CheckpointError, ConfigError, DataNotFoundError, OutputFolderError
+from llmgym.errors import CheckpointError, ConfigError, DataNotFoundError, DiskFullError, OutputFolderError
 from llmgym.training.checkpoints import CheckpointConfig, RunCheckpoints, random_states, restore_random_states
 from llmgym.training.run_folder import writing_alone
 from llmgym.training.stopping import heeding_signals
@@ -239,6 +240,27 @@ def test_a_full_disk_says_so_and_leaves_the_checkpoints_before_whole(
     state = kept.load()
     assert state is not None
     assert state["step"] == 10
+
+
+def test_a_disk_that_is_full_between_checkpoints_ends_the_run_and_with_room_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    llmgym.train(**RUN, steps=4, output=str(tmp_path / "whole"), progress=QUIET)
+    with monkeypatch.context() as patch:
+        patch.setattr("llmgym.training.trainer.save_trajectories", full)
+        with pytest.raises(DiskFullError, match=r"write to '.*run'\. Make room, then .* --resume .*/run"):
+            llmgym.train(**RUN, steps=4, output=str(tmp_path / "run"), progress=QUIET)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("llmgym.report.summary.plot_curve", full)
+        with pytest.raises(DiskFullError, match=r"the report .* llmgym show .*/run"):
+            llmgym.resume(tmp_path / "run", progress=QUIET)
+    assert main(["show", str(tmp_path / "run")]) == 0
+    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    assert (tmp_path / "run" / "report.html").is_file()
 
 
 def test_metrics_that_are_shorter_than_at_the_checkpoint_are_refused(

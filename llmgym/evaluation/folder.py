@@ -12,7 +12,7 @@ from typing import IO, Any
 from ..episode import Trajectory
 from ..episode.trajectory_json import trajectory_to_json
 from ..errors import ConfigError, DataError, OutputFolderError
-from ..files import replace_json
+from ..files import replace_json, telling_full_disk
 from ..rollout import load_trajectories
 
 CONFIG, EPISODES, FIGURES = "config.json", "episodes.jsonl", "figures.json"
@@ -68,8 +68,10 @@ class EvaluationFolder:
 
         Raises:
             OutputFolderError: another process is writing it.
+            DiskFullError: no space is left; what was written whole stays.
         """
-        with (self.path / EPISODES).open("a", encoding="utf-8") as file:
+        remedy = "evaluate with the same settings again, which goes on with what is there."
+        with telling_full_disk(self.path, remedy=remedy), (self.path / EPISODES).open("a", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 
+from ..files import replace_file
 from .data import RunData, problems
 from .episodes import Embedded, embed_run
 from .figures import duration, num_tasks, percent
@@ -18,7 +19,7 @@ from .tables import alarm_list, environment_table, problem_table, result_table, 
 def write_html(run: RunData) -> Path:
     """Write `report.html` into the run's folder, over an older one; returns its path."""
     path = run.folder / "report.html"
-    path.write_text(render(run), encoding="utf-8")
+    replace_file(path, render(run))
     return path
 
 

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from ..episode import Trajectory
 from ..evaluation import Evaluation
+from ..files import replace_file, telling_full_disk
 from ..messages import Tokenizer
 from ..training import RunResult
 from ..training.metrics import read_metrics
@@ -75,10 +76,13 @@ def conversation(trajectory: Trajectory, tokenizer: Tokenizer) -> str:
 def write_report(result: RunResult) -> None:
     """Write `report.html`, `curve.png` and `samples.txt` into a run's folder."""
     metrics = result.folder / "metrics.jsonl"
-    plot_curve(read_metrics(metrics, "train"), read_metrics(metrics, "evaluation"), result.folder / "curve.png")
     blocks = []
     for title, evaluations in (("Before", result.before), ("After", result.after)):
         blocks.append(f"{title} reinforcement learning: held-out tasks, sampled\n")
         blocks += [conversation(t, result.tokenizer) + "\n" for t in evaluations["sampled"].trajectories[:10]]
-    (result.folder / "samples.txt").write_text("\n".join(blocks), encoding="utf-8")
-    write_html(read_run(result.folder, tokenizer=result.tokenizer))
+    with telling_full_disk(
+        result.folder, remedy=f"have the report of the finished run written by: llmgym show {result.folder}"
+    ):
+        plot_curve(read_metrics(metrics, "train"), read_metrics(metrics, "evaluation"), result.folder / "curve.png")
+        replace_file(result.folder / "samples.txt", "\n".join(blocks))
+        write_html(read_run(result.folder, tokenizer=result.tokenizer))

@@ -16,6 +16,7 @@ from ..episode.register import make_token_env
 from ..episode.waiting import run_to_end
 from ..errors import ConfigError, DivergenceError, OutputFolderError, SamplerError
 from ..evaluation import Evaluation
+from ..files import telling_full_disk
 from ..learning import Agent, DataKind, Learner
 from ..learning.feasibility import require_feasible
 from ..learning.flops import update_flops
@@ -193,10 +194,11 @@ class Trainer:
     @contextmanager
     def _folder(self, folder: Path, text: str, *, is_new: bool) -> Iterator[None]:
         """The run folder, which no other process may write while this one does."""
-        if is_new:
-            make_run_folder(folder, text)
-        with writing_alone(folder):
-            yield
+        with telling_full_disk(folder, remedy=f"go on with: llmgym train --resume {folder}"):
+            if is_new:
+                make_run_folder(folder, text)
+            with writing_alone(folder):
+                yield
 
     def _tell_of_stop(self, signal_name: str) -> None:
         self.progress.line(f"{signal_name}: the step under way is finished and saved; once more stops at once.")
