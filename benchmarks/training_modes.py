@@ -57,7 +57,7 @@ times say nothing about a machine of one's own; they are given, and not asserted
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--tasks", type=int, default=500, help="held-out tasks")
     parser.add_argument("--runs", type=Path, default=Path("runs/training_modes"), help="folder of the run folders")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
