@@ -217,8 +217,9 @@ def test_a_sampler_has_its_settings_and_is_closed_with_the_run(tmp_path: Path, m
     assert 'name = "torch"\nmax_pass_tokens = 77' in (tmp_path / "config.toml").read_text()
 
 
-def test_before_a_sampler_wakes_the_learner_gives_back_the_memory_that_torch_keeps_for_later(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("shares_model", [False, True])
+def test_before_a_sampler_of_its_own_wakes_the_memory_that_torch_keeps_for_later_is_given_back(
+    monkeypatch: pytest.MonkeyPatch, shares_model: bool
 ) -> None:
     told: list[str] = []
 
@@ -233,11 +234,12 @@ def test_before_a_sampler_wakes_the_learner_gives_back_the_memory_that_torch_kee
             told.append("wake")
 
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: told.append("room"))
-    source: Any = Synchronous(SimpleNamespace(parts=SimpleNamespace(sampler=Sleeper())))  # type: ignore[arg-type]
+    parts = SimpleNamespace(sampler=Sleeper(), shares_model=shares_model)
+    source: Any = Synchronous(SimpleNamespace(parts=parts))  # type: ignore[arg-type]
 
     async def step() -> None:
         await source.learn(1, lambda: told.append("update"))
         await source.hand_over(None, version=1)
 
     asyncio.run(step())
-    assert told == ["sleep", "update", "room", "weights 1", "wake"]
+    assert told == ["sleep", "update", *([] if shares_model else ["room"]), "weights 1", "wake"]

@@ -104,9 +104,11 @@ class Synchronous:
 
     async def hand_over(self, source: WeightSource, *, version: int) -> Mapping[str, float]:
         """The weights first: only with them does a sampler need its memory for keys and values, too."""
-        torch.cuda.empty_cache()  # what torch keeps of the update for later is where a sampler that wakes may want it
-        await self._collection.parts.sampler.update_weights(source, version=version)
-        await self._collection.parts.sampler.wake()
+        parts = self._collection.parts
+        if not parts.shares_model:
+            torch.cuda.empty_cache()  # what torch keeps of the update for later is what a sampler that wakes may need
+        await parts.sampler.update_weights(source, version=version)
+        await parts.sampler.wake()
         return {}
 
     def task_state(self) -> dict[str, Any]:
