@@ -14,6 +14,7 @@ from support.sandboxes import guest_processes, sandbox_of, until
 from llmgym.episode.token_env import TokenEnv
 from llmgym.rollout import Collector, EnvPool, plan_groups
 from llmgym.sampling import SamplingParams, ScriptedSampler
+from llmgym.sampling.sampler import Completion
 from llmgym.sampling.scripted_sampler import ScriptedSession
 
 WORLDS = (
@@ -26,10 +27,9 @@ WITH_SANDBOX = ("Shell", "MathPython")
 class ReferenceSampler(ScriptedSampler):
     """Says the reference turns of each plan, which it knows by the plan's seed."""
 
-    def __init__(self, *, latency_s: float = 0.0) -> None:
+    def __init__(self) -> None:
         super().__init__(lambda *_: [])
         self.turns: dict[int, list[list[int]]] = {}
-        self.latency_s = latency_s
 
     def learn(self, plans: Sequence[Any], env_of: Mapping[str, TokenEnv]) -> None:
         for plan in plans:
@@ -39,8 +39,28 @@ class ReferenceSampler(ScriptedSampler):
     @asynccontextmanager
     async def session(self, *, seed: int) -> AsyncIterator[ScriptedSession]:
         turns = iter(self.turns[seed])
-        await asyncio.sleep(self.latency_s)
         yield ScriptedSession(lambda *_: next(turns), seed)
+
+
+class HaltingSampler(ReferenceSampler):
+    """Says the first turn of each plan, and then nothing more; `has_halted` from the first time on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_halted = asyncio.Event()
+
+    @asynccontextmanager
+    async def session(self, *, seed: int) -> AsyncIterator[ScriptedSession]:
+        sampler = self
+
+        class Halting(ScriptedSession):
+            async def sample(self, prompt_ids: Sequence[int], params: SamplingParams) -> Completion:
+                if self._num_turns == 1:
+                    sampler.has_halted.set()
+                    await asyncio.Event().wait()
+                return await super().sample(prompt_ids, params)
+
+        yield Halting(lambda *_: self.turns[seed][0], seed)
 
 
 def collected(worlds: Sequence[str], *, num_tasks: int, concurrency: int, deterministic: bool) -> list[Any]:
@@ -95,16 +115,20 @@ def test_worlds_in_a_sandbox_are_collected_at_once_and_leave_no_process(require)
 def test_a_cancelled_collection_of_shells_leaves_no_session_behind(require) -> None:
     with sandbox_of("bwrap", require, num_workers=1):
         pass
-    sampler = ReferenceSampler(latency_s=0.05)
+    sampler = HaltingSampler()
     collector = Collector("llmgym/Shell-v0", sampler, concurrency=8, deterministic=False)
     plans = plan_groups(collector.tasks("train").first(8), group_size=1, seed=(0,))
     sampler.learn(plans, {"": collector.example_env})
     before, files = len(guest_processes()), len(os.listdir("/proc/self/fd"))
 
     async def cancelled() -> None:
-        await asyncio.wait_for(collector.run(plans, SamplingParams()), timeout=0.5)
+        collecting = asyncio.ensure_future(collector.run(plans, SamplingParams()))
+        halting = asyncio.ensure_future(sampler.has_halted.wait())
+        await asyncio.wait({collecting, halting}, return_when=asyncio.FIRST_COMPLETED)
+        collecting.cancel()
+        await collecting
 
-    with pytest.raises(TimeoutError):
+    with pytest.raises(asyncio.CancelledError):
         asyncio.run(cancelled())
     collector.close()
 
