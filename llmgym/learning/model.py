@@ -47,9 +47,12 @@ class Policy:
     @property
     @torch.no_grad()
     def has_finite_weights(self) -> bool:
-        """Whether all are numbers: one that is not makes each log-probability none. Where other processes have parts of
-        them, only those here are looked at."""
-        return all(bool(getattr(each, "_local_tensor", each).isfinite().all()) for each in self.module.parameters())
+        """Whether all that are here are numbers: one that is not makes each log-probability none."""
+        found = [weight.isfinite().all() for weight in self._own_weights()]
+        return bool(torch.stack(found).all())  # a GPU is waited for once
+
+    def _own_weights(self) -> Iterator[Tensor]:
+        return self.module.parameters()
 
     def use(self, compute: ComputeConfig) -> None:
         """Run the model so from here on.

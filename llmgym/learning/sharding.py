@@ -54,6 +54,10 @@ class ShardedPolicy(Policy):
             put_away(self._pass)
         return outputs
 
+    def _own_weights(self) -> Iterator[Tensor]:
+        for weight in self.module.parameters():
+            yield weight.to_local() if isinstance(weight, DTensor) else weight
+
 
 class _Pass(nn.Module):
     """A call as a module of its own, around all modules that it uses."""
