@@ -151,8 +151,9 @@ def test_closing_one_that_is_long_gone_ends_nobody_who_has_its_number_now(engine
     assert not os.path.exists(gone._folder)
 
 
-@pytest.mark.parametrize("says_farewell", [False, True])
-def test_what_a_killed_parent_leaves_is_removed_and_what_a_living_one_needs_again_is_not(says_farewell, tmp_path):
+def child_with(play, tmp_path):
+    """Our end of a channel, a process that plays at the other one and never comes back, and two folders: that of a
+    model, and the one for its temporary files."""
     model, temporary = tmp_path / "model", tmp_path / "temporary"
     model.mkdir(), temporary.mkdir()
     ours, theirs = socket.socketpair()
@@ -160,8 +161,14 @@ def test_what_a_killed_parent_leaves_is_removed_and_what_a_living_one_needs_agai
     if child == 0:
         ours.close()
         os.environ["TMPDIR"] = str(temporary)
-        host._receive(theirs, SimpleQueue())
+        play(theirs)
     theirs.close()
+    return ours, child, model, temporary
+
+
+@pytest.mark.parametrize("says_farewell", [False, True])
+def test_what_a_killed_parent_leaves_is_removed_and_what_a_living_one_needs_again_is_not(says_farewell, tmp_path):
+    ours, child, model, temporary = child_with(lambda theirs: host._receive(theirs, SimpleQueue()), tmp_path)
 
     ours.sendall(frame(("inherit", str(model))) + (frame(("farewell",)) if says_farewell else b""))
     ours.close()
@@ -176,16 +183,12 @@ def test_an_engine_in_the_middle_of_answers_removes_what_a_killed_parent_leaves(
             while True:
                 send([("generated", "1", None)])
 
-    model, temporary = tmp_path / "model", tmp_path / "temporary"
-    model.mkdir(), temporary.mkdir()
-    ours, theirs = socket.socketpair()
-    child = os.fork()
-    if child == 0:
-        ours.close()
-        os.environ["TMPDIR"], sys.argv = str(temporary), ["host", str(theirs.detach())]
+    def play(theirs):
+        sys.argv = ["host", str(theirs.detach())]
         sys.modules[f"{host.__package__}.host_engines"] = SimpleNamespace(start_engine=lambda: (Server(), {}))
         host.main()
-    theirs.close()
+
+    ours, child, model, temporary = child_with(play, tmp_path)
     ours.sendall(frame(("inherit", str(model))) + frame({}))
 
     ours.recv(1)
