@@ -142,8 +142,9 @@ def test_a_session_that_ends_gives_its_place_back_and_what_it_was_sampling_up():
             await asyncio.sleep(0)
             sampling.cancel()
         await until(lambda: not host.host._held)
+        return host.host._held
 
-    asyncio.run(play())
+    assert asyncio.run(play()) == {}
 
 
 def test_weights_and_their_version_reach_the_sampler_of_a_host():
@@ -190,9 +191,10 @@ def test_a_wire_carries_answers_and_errors_of_the_host():
                 await session.sample([1, 2, 3, 4], PARAMS)
         await until(lambda: not host.host._held)
         wire.close()
-        return answers
+        return answers, host.host._held
 
-    assert asyncio.run(play()).token_ids == (1, 2, 9)
+    completion, held = asyncio.run(play())
+    assert (completion.token_ids, held) == ((1, 2, 9), {})
 
 
 @pytest.mark.parametrize(
